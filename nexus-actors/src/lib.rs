@@ -1,0 +1,6 @@
+//! One Nexus node: supervision, agents and their host, local routes, telemetry, and the clock and randomness seams.
+
+pub mod clock;
+pub mod rng;
+pub mod supervision;
+pub mod telemetry;

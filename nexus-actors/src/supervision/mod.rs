@@ -1,0 +1,5 @@
+//! Supervision after OTP's `supervisor`.
+
+mod reason;
+
+pub use reason::{Escalation, ExitReason};

@@ -1,0 +1,282 @@
+//! Typed events: what happened on this node, in one order, kept in a bounded ring and sent live to whoever listens.
+//!
+//! Names follow the source document's monitoring section (`agent.started`, `agent.message_processed`, …); the supervision
+//! and feed events are added in the same style. Frequent events (`agent.message_processed`, `agent.state_updated`) are
+//! counted and timed in the metrics, never kept one by one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::clock::{Clock, Millis};
+use crate::supervision::ExitReason;
+
+/// Something that happened on this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+pub enum Event {
+    /// An agent's `pre_start` succeeded and it is about to handle its inbox.
+    #[serde(rename = "agent.started")]
+    AgentStarted {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// Registered name of its behavior.
+        behavior: Arc<str>,
+        /// 1 for the first start, one more for each restart.
+        incarnation: u64,
+    },
+    /// An agent ended; `in_flight` says whether a message was being handled and was dead-lettered with it.
+    #[serde(rename = "agent.stopped")]
+    AgentStopped {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// Whether a message was being handled at that moment.
+        in_flight: bool,
+        /// Messages still waiting in its inbox, kept for the next incarnation if there is one.
+        queued: u64,
+    },
+    /// An agent's intelligence level was asked to change.
+    #[serde(rename = "agent.intelligence_adapted")]
+    AgentIntelligenceAdapted {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// The level that was asked for.
+        requested: Arc<str>,
+        /// The level that serves the agent from now on.
+        granted: Arc<str>,
+    },
+    /// A supervisor or child was started by its supervisor.
+    #[serde(rename = "supervision.child_started")]
+    ChildStarted {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// Id of the child under it.
+        child: Arc<str>,
+    },
+    /// A child exited and its supervisor saw it. `restart` tells what the supervisor decided.
+    #[serde(rename = "supervision.child_exited")]
+    ChildExited {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// Id of the child under it.
+        child: Arc<str>,
+        /// Why it ended.
+        reason: ExitReason,
+    },
+    /// A child was started again.
+    #[serde(rename = "supervision.child_restarted")]
+    ChildRestarted {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// Id of the child under it.
+        child: Arc<str>,
+        /// How often this child has been restarted so far.
+        restarts: u64,
+        /// The child whose exit caused this: the same one, or a sibling under one-for-all and rest-for-one.
+        cause: Arc<str>,
+        /// Why that child ended.
+        reason: ExitReason,
+    },
+    /// A child was terminated by its supervisor: on request, by a sibling's exit, or because the supervisor ends.
+    #[serde(rename = "supervision.child_terminated")]
+    ChildTerminated {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// Id of the child under it.
+        child: Arc<str>,
+        /// Why the supervisor ended it.
+        why: Arc<str>,
+        /// How it ended.
+        reason: ExitReason,
+    },
+    /// A child could not be started or restarted.
+    #[serde(rename = "supervision.start_failed")]
+    StartFailed {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// Id of the child under it.
+        child: Arc<str>,
+        /// The start function's error.
+        reason: ExitReason,
+    },
+    /// A supervisor gave up and ends: its intensity was exceeded.
+    #[serde(rename = "supervision.escalated")]
+    Escalated {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// The exit that was one too many, with its causes.
+        reason: ExitReason,
+    },
+    /// A message was dead-lettered. At most one such event is kept per reason and second; the counters have them all.
+    #[serde(rename = "route.dead_letter")]
+    DeadLetter {
+        /// The target's name.
+        target: Arc<str>,
+        /// Why it could not be handled.
+        reason: Arc<str>,
+    },
+    /// A feed started or resumed.
+    #[serde(rename = "feed.started")]
+    FeedStarted {
+        /// The feed's name.
+        feed: Arc<str>,
+        /// Requests already confirmed by an earlier incarnation, which will not be sent again.
+        resumed_at: u64,
+    },
+    /// A feed ran to the end of its source.
+    #[serde(rename = "feed.completed")]
+    FeedCompleted {
+        /// The feed's name.
+        feed: Arc<str>,
+        /// Records read.
+        records: u64,
+        /// Requests sent to agents.
+        requests: u64,
+        /// Records that were malformed and went to the reject file.
+        malformed: u64,
+    },
+    /// A feed stopped with an error.
+    #[serde(rename = "feed.failed")]
+    FeedFailed {
+        /// The feed's name.
+        feed: Arc<str>,
+        /// What went wrong, with the place in the source.
+        error: Arc<str>,
+    },
+}
+
+impl Event {
+    /// The event's stable dotted name, as in `/debug/events` and in the metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::AgentStarted { .. } => "agent.started",
+            Self::AgentStopped { .. } => "agent.stopped",
+            Self::AgentIntelligenceAdapted { .. } => "agent.intelligence_adapted",
+            Self::ChildStarted { .. } => "supervision.child_started",
+            Self::ChildExited { .. } => "supervision.child_exited",
+            Self::ChildRestarted { .. } => "supervision.child_restarted",
+            Self::ChildTerminated { .. } => "supervision.child_terminated",
+            Self::StartFailed { .. } => "supervision.start_failed",
+            Self::Escalated { .. } => "supervision.escalated",
+            Self::DeadLetter { .. } => "route.dead_letter",
+            Self::FeedStarted { .. } => "feed.started",
+            Self::FeedCompleted { .. } => "feed.completed",
+            Self::FeedFailed { .. } => "feed.failed",
+        }
+    }
+}
+
+/// An event with its place in the node's order of events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// 1 for the node's first event, without gaps.
+    pub seq: u64,
+    /// When, on the node's clock.
+    pub at: Millis,
+    /// When, in milliseconds since 1970 (UTC).
+    pub unix_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// The node's event log: the last `capacity` events and a live stream. Cheap to clone, shared by everything on the node.
+#[derive(Clone, Debug)]
+pub struct Events {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    capacity: usize,
+    /// Guards order: the ring and the live stream see events in the same sequence.
+    ring: Mutex<Ring>,
+    live: broadcast::Sender<Arc<EventRecord>>,
+    emitted: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Ring {
+    next_seq: u64,
+    records: VecDeque<Arc<EventRecord>>,
+}
+
+impl Events {
+    /// An empty log that keeps the last `capacity` events (at least 1).
+    #[must_use]
+    pub fn new(clock: Clock, capacity: usize) -> Self {
+        let capacity = capacity.max(1);
+        // A listener that falls behind by more than this is told how many it missed.
+        let (live, _) = broadcast::channel(capacity.clamp(16, 4096));
+        Self {
+            inner: Arc::new(Inner {
+                clock,
+                capacity,
+                ring: Mutex::new(Ring { next_seq: 1, records: VecDeque::new() }),
+                live,
+                emitted: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// Appends `event`, stamps it and sends it to every listener.
+    pub fn emit(&self, event: Event) {
+        let at = self.inner.clock.now();
+        let mut ring = self.inner.ring.lock();
+        let seq = ring.next_seq;
+        ring.next_seq += 1;
+        let record = Arc::new(EventRecord { seq, at, unix_ms: self.inner.clock.unix_ms(at), event });
+        if ring.records.len() == self.inner.capacity {
+            ring.records.pop_front();
+        }
+        ring.records.push_back(record.clone());
+        self.inner.emitted.store(seq, Ordering::Relaxed);
+        // Fails only when nobody listens.
+        let _ = self.inner.live.send(record);
+    }
+
+    /// Events emitted since the node started, kept or not.
+    #[must_use]
+    pub fn emitted(&self) -> u64 {
+        self.inner.emitted.load(Ordering::Relaxed)
+    }
+
+    /// The kept events after `seq` (0: all that are kept), oldest first, and a stream of those that follow without a gap.
+    #[must_use]
+    pub fn since(&self, seq: u64) -> (Vec<Arc<EventRecord>>, broadcast::Receiver<Arc<EventRecord>>) {
+        let ring = self.inner.ring.lock();
+        let kept = ring.records.iter().filter(|record| record.seq > seq).cloned().collect();
+        (kept, self.inner.live.subscribe())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stopped(agent: &str) -> Event {
+        Event::AgentStopped { agent: agent.into(), in_flight: false, queued: 0 }
+    }
+
+    /// Goal: the ring forgets the oldest, numbers stay without gaps, and a listener continues where the kept ones end.
+    #[test]
+    fn keeps_the_last_and_streams_the_rest() {
+        let events = Events::new(Clock::start_at(0), 2);
+        for agent in ["a", "b", "c"] {
+            events.emit(stopped(agent));
+        }
+        let (kept, mut live) = events.since(0);
+        assert_eq!(kept.iter().map(|record| record.seq).collect::<Vec<_>>(), [2, 3]);
+        events.emit(stopped("d"));
+        let next = live.try_recv().expect("a listener receives what follows");
+        assert_eq!((next.seq, &next.event), (4, &stopped("d")));
+        assert_eq!(events.since(3).0.len(), 1);
+        assert_eq!(events.emitted(), 4);
+    }
+}

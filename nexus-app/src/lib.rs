@@ -1,0 +1,3 @@
+//! The operator's side of Nexus: supervisor binary, TOML topology, feeds, debug endpoint, web page.
+
+pub mod feed;

@@ -1,0 +1,3 @@
+//! The Nexus supervisor binary.
+
+fn main() {}
