@@ -191,7 +191,11 @@ impl Node {
         self.inner.groups.declare(spec);
     }
 
-    /// Puts an agent into the route table. Its inbox takes messages from now on; its actor is its supervisor's business.
+    /// Puts an agent into the route table. Its inbox takes messages from now on; its actor is its supervisor's business: spawn
+    /// an [`Agent`](crate::agent::Agent) with the answer as its arguments.
+    ///
+    /// # Errors
+    /// [`DeclareError`]; nothing is declared then.
     pub(crate) fn declare(
         &self,
         name: Arc<str>,
