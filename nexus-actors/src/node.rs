@@ -196,11 +196,7 @@ impl Node {
     ///
     /// # Errors
     /// [`DeclareError`]; nothing is declared then.
-    pub(crate) fn declare(
-        &self,
-        name: Arc<str>,
-        template: &AgentTemplate,
-    ) -> Result<AgentSpec, DeclareError> {
+    pub fn declare(&self, name: Arc<str>, template: &AgentTemplate) -> Result<AgentSpec, DeclareError> {
         self.check_behavior(&template.behavior)?;
         if self.routes().len() >= self.agents_max() {
             return Err(DeclareError::TooManyAgents { name, limit: self.agents_max() });
