@@ -1,4 +1,5 @@
 //! The operator's side of Nexus: supervisor binary, TOML topology, feeds, debug endpoint, web page.
 
+pub mod behaviors;
 pub mod feed;
 pub mod topology;
