@@ -1,6 +1,14 @@
 //! One Nexus node: supervision, agents and their host, local routes, telemetry, and the clock and randomness seams.
 
+pub mod agent;
 pub mod clock;
+mod error;
+mod node;
+pub mod prelude;
 pub mod rng;
+pub mod route;
 pub mod supervision;
 pub mod telemetry;
+
+pub use error::AgentError;
+pub use node::{DeclareError, Node, NodeConfig};

@@ -1,3 +1,4 @@
 //! The operator's side of Nexus: supervisor binary, TOML topology, feeds, debug endpoint, web page.
 
 pub mod feed;
+pub mod topology;

@@ -1,5 +1,10 @@
-//! What the node tells about itself: typed events.
+//! What the node tells about itself: typed events, hot-path metrics, and spans around requests that cross agents.
 
 mod event;
+mod metric;
+mod span;
 
 pub use event::{Event, EventRecord, Events};
+pub use metric::Metrics;
+pub(crate) use span::in_span;
+pub use span::{TraceContext, in_root_span};

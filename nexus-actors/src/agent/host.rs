@@ -1,0 +1,244 @@
+//! `Agent<A>`: the host that decorates a behavior (design decision D1).
+//!
+//! Owns nothing but the behavior; inbox, counters and level live in the agent's route entry and outlive it. Supervised as its
+//! topology says. A restart loses the behavior's state, and of its messages only the one being handled.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use super::behavior::AgentSpec;
+use super::cell::{AgentCell, InFlight};
+use super::inbox::Letter;
+use super::level::LevelGranted;
+use super::message::{AgentMessage, HostMessage, Operation, Request};
+use super::reply::{Fate, ReplyPort};
+use crate::error::AgentError;
+use crate::node::Node;
+use crate::route::DeadLetterReason;
+use crate::telemetry::{Event, in_span};
+
+/// How long a new incarnation waits for the old one to leave its last await point.
+const PREDECESSOR_WAIT: Duration = Duration::from_secs(5);
+
+/// One in this many messages is timed.
+const TIMED_EVERY: u64 = 64;
+
+/// Decorates the behavior `A`: same mailbox, same task, no extra hop.
+#[derive(Debug)]
+pub struct Agent<A>(A);
+
+impl<A> Agent<A> {
+    /// The host of `behavior`.
+    #[must_use]
+    pub const fn new(behavior: A) -> Self {
+        Self(behavior)
+    }
+}
+
+/// The behavior's state and the host's own.
+#[derive(Debug)]
+pub struct AgentState<S> {
+    inner: S,
+    node: Node,
+    cell: Arc<AgentCell>,
+    fate: Arc<Fate>,
+    incarnation: u64,
+    handled: u64,
+}
+
+impl<A> Actor for Agent<A>
+where
+    A: Actor<Msg = AgentMessage, Arguments = AgentSpec>,
+{
+    type Msg = AgentMessage;
+    type State = AgentState<A::State>;
+    type Arguments = AgentSpec;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        spec: AgentSpec,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let (node, cell) = (spec.node.clone(), spec.cell.clone());
+        if let Some(predecessor) = cell.actor()
+            && predecessor.get_cell().wait(Some(PREDECESSOR_WAIT)).await.is_err()
+        {
+            return Err(format!(
+                "the previous incarnation of `{}` has not ended within {PREDECESSOR_WAIT:?}: it does not reach an await point",
+                cell.name
+            )
+            .into());
+        }
+        let inner = self.0.pre_start(myself.clone(), spec).await?;
+        let incarnation = cell.attach(myself, node.clock().now());
+        Ok(AgentState { inner, node, cell, fate: Arc::default(), incarnation, handled: 0 })
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.0.post_start(myself.clone(), &mut state.inner).await?;
+        state.node.events().emit(Event::AgentStarted {
+            agent: state.cell.name.clone(),
+            behavior: state.cell.behavior.clone(),
+            incarnation: state.incarnation,
+        });
+        // Whatever came while nobody was here: pushes do not wake a scheduled agent.
+        myself.cast(AgentMessage::Host(HostMessage::Wake))?;
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.0.post_stop(myself, &mut state.inner).await
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        message: AgentMessage,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            AgentMessage::Host(HostMessage::Wake) => self.drain(myself, state).await,
+            AgentMessage::Host(HostMessage::SetLevel(requested, reply)) => {
+                let granted = requested.granted();
+                state.cell.set_level(granted);
+                state.node.events().emit(Event::AgentIntelligenceAdapted {
+                    agent: state.cell.name.clone(),
+                    requested: requested.name().into(),
+                    granted: granted.name().into(),
+                });
+                // An operator that has given up is no error.
+                let _ = reply.send(LevelGranted { requested, granted });
+                Ok(())
+            }
+            AgentMessage::Inspect(reply) => {
+                self.0.handle(myself, AgentMessage::Inspect(reply), &mut state.inner).await
+            }
+            AgentMessage::Request(request, reply) => {
+                state.fate.begin();
+                self.one(&myself, Letter { request, reply }, state, false).await?;
+                state.fate.end(&AgentError::NoReply);
+                Ok(())
+            }
+        }
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        event: SupervisionEvent,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.0.handle_supervisor_evt(myself, event, &mut state.inner).await
+    }
+}
+
+impl<A> Agent<A>
+where
+    A: Actor<Msg = AgentMessage, Arguments = AgentSpec>,
+{
+    /// Handles up to a batch from the inbox; with more left, wakes itself, so that stop and control messages get their turn.
+    async fn drain(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        state: &mut AgentState<A::State>,
+    ) -> Result<(), ActorProcessingErr> {
+        state.fate.begin();
+        let mut left = state.node.batch();
+        loop {
+            let Some(letter) = state.cell.inbox().pop() else {
+                if state.cell.inbox().rest() {
+                    break;
+                }
+                continue;
+            };
+            self.one(&myself, letter, state, true).await?;
+            left -= 1;
+            if left == 0 {
+                myself.cast(AgentMessage::Host(HostMessage::Wake))?;
+                break;
+            }
+        }
+        state.fate.end(&AgentError::NoReply);
+        Ok(())
+    }
+
+    /// Hands one request to the behavior and accounts for it, however it ends.
+    async fn one(
+        &self,
+        myself: &ActorRef<AgentMessage>,
+        letter: Letter,
+        state: &mut AgentState<A::State>,
+        from_inbox: bool,
+    ) -> Result<(), ActorProcessingErr> {
+        let Letter { request, mut reply } = letter;
+        if let Some(reason) = expired(&request, &reply, &state.node) {
+            let error = match reason {
+                DeadLetterReason::Expired => AgentError::DeadlineExceeded,
+                _ => AgentError::NoReply,
+            };
+            reply.error(error);
+            if from_inbox {
+                state.cell.bury(request, state.node.dead_letters(), reason);
+            } else {
+                state.cell.direct(false);
+                state.node.dead_letters().push(&state.cell.name, request, reason);
+            }
+            return Ok(());
+        }
+        let asked = reply.is_wanted();
+        if asked {
+            let default = (request.operation == Operation::Query && !request.payload.is_empty())
+                .then(|| request.payload.clone());
+            reply.bind(default, &state.fate);
+        }
+        let started = (state.handled % TIMED_EVERY == 0).then(tokio::time::Instant::now);
+        state.handled = state.handled.wrapping_add(1);
+        let updates = request.operation == Operation::Update;
+
+        let in_flight =
+            InFlight::new(&state.cell, state.node.dead_letters(), &state.fate, request.clone(), from_inbox);
+        let traced = request.trace.is_some();
+        let handling = self.0.handle(myself.clone(), AgentMessage::Request(request, reply), &mut state.inner);
+        let result = if traced {
+            in_span(&state.cell.name, in_flight.request(), handling).await
+        } else {
+            handling.await
+        };
+        match result {
+            Ok(()) => in_flight.completed(),
+            Err(error) => {
+                in_flight.failed(&error.to_string());
+                return Err(error);
+            }
+        }
+        if asked {
+            state.fate.settle(&AgentError::NoReply);
+        }
+        if updates {
+            state.node.metrics().updates.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(started) = started {
+            state.node.metrics().message_duration(started.elapsed());
+        }
+        Ok(())
+    }
+}
+
+/// Why a request should not be handled any more.
+fn expired(request: &Request, reply: &ReplyPort, node: &Node) -> Option<DeadLetterReason> {
+    if request.deadline().is_some_and(|deadline| node.clock().now() > deadline) {
+        return Some(DeadLetterReason::Expired);
+    }
+    reply.is_cancelled().then_some(DeadLetterReason::Cancelled)
+}

@@ -1,0 +1,165 @@
+//! What agents are sent.
+
+use std::sync::Arc;
+
+use ractor::RpcReplyPort;
+use serde::{Deserialize, Serialize};
+
+use super::level::{Level, LevelGranted};
+use super::payload::Payload;
+use super::reply::ReplyPort;
+use crate::clock::Millis;
+use crate::telemetry::TraceContext;
+
+/// The message type of every agent: `type Msg = AgentMessage` in a behavior.
+///
+/// A behavior matches [`Request`](AgentMessage::Request) and, if it wants to be seen, [`Inspect`](AgentMessage::Inspect).
+/// [`Host`](AgentMessage::Host) is handled by the agent's host and never reaches a behavior.
+#[derive(Debug)]
+pub enum AgentMessage {
+    /// A request, and the port that answers it. Dropping the port answers [`AgentError::NoReply`](crate::AgentError::NoReply).
+    Request(Request, ReplyPort),
+    /// Show your state to an operator: answer with any payload, or drop the port to show nothing.
+    Inspect(ReplyPort),
+    /// For the host.
+    Host(HostMessage),
+}
+
+impl ractor::Message for AgentMessage {}
+
+/// What the host handles itself, before a behavior sees anything.
+#[derive(Debug)]
+pub enum HostMessage {
+    /// The inbox has messages: drain a batch.
+    Wake,
+    /// Serve this agent at a level, or the highest there is below it.
+    SetLevel(Level, RpcReplyPort<LevelGranted>),
+}
+
+/// What a request wants: the three forms of the reactive level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Read `key`; the payload is the default, used when there is no value. Changes nothing.
+    Query,
+    /// Set `key` to the payload, if the behavior's validation allows it.
+    Update,
+    /// Do what `key` names, with the payload as arguments. Deterministic in state and arguments.
+    Action,
+}
+
+impl Operation {
+    /// The operation's name in logs and endpoints.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Update => "update",
+            Self::Action => "action",
+        }
+    }
+}
+
+/// How a request may be routed when its target is more than one agent or far away; the source document's routing modes. On
+/// one node all modes take the direct route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Routing {
+    /// The direct route.
+    #[default]
+    Basic,
+    /// Load-aware.
+    Optimized,
+    /// Adapts to conditions.
+    Adaptive,
+    /// Decided by a swarm.
+    SwarmOptimized,
+}
+
+/// What the sender knows about a request; learned levels read it, the reactive level only the deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hints {
+    /// Relative work, 1 is ordinary. Default 1.
+    pub complexity: f32,
+    /// 0 (whenever) to 1 (first). Default 0.5.
+    pub priority: f32,
+    /// Relative need for memory and CPU, 1 is ordinary. Default 1.
+    pub resources: f32,
+    /// On the node's clock: a request whose turn comes later is not handled but dead-lettered. Default none.
+    pub deadline: Option<Millis>,
+    /// Default direct.
+    pub routing: Routing,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self { complexity: 1.0, priority: 0.5, resources: 1.0, deadline: None, routing: Routing::Basic }
+    }
+}
+
+/// A request to an agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Query, update or action.
+    pub operation: Operation,
+    /// The key to read or set, or the action's name.
+    pub key: Arc<str>,
+    /// Default, new value or arguments.
+    pub payload: Payload,
+    /// What the sender knows about it. Boxed, because most requests carry none.
+    pub hints: Option<Box<Hints>>,
+    /// The distributed trace this request is part of.
+    pub trace: Option<Box<TraceContext>>,
+}
+
+impl Request {
+    /// A request without hints.
+    #[must_use]
+    pub fn new(operation: Operation, key: impl Into<Arc<str>>, payload: Payload) -> Self {
+        Self { operation, key: key.into(), payload, hints: None, trace: None }
+    }
+
+    /// Reads `key`; answered with [`AgentError::NotFound`](crate::AgentError::NotFound) if there is no value.
+    #[must_use]
+    pub fn query(key: impl Into<Arc<str>>) -> Self {
+        Self::new(Operation::Query, key, Payload::EMPTY)
+    }
+
+    /// Reads `key`, or answers `default`.
+    #[must_use]
+    pub fn query_or(key: impl Into<Arc<str>>, default: Payload) -> Self {
+        Self::new(Operation::Query, key, default)
+    }
+
+    /// Sets `key` to `value`.
+    #[must_use]
+    pub fn update(key: impl Into<Arc<str>>, value: Payload) -> Self {
+        Self::new(Operation::Update, key, value)
+    }
+
+    /// Does what `name` says with `arguments`.
+    #[must_use]
+    pub fn action(name: impl Into<Arc<str>>, arguments: Payload) -> Self {
+        Self::new(Operation::Action, name, arguments)
+    }
+
+    /// The same request with `hints`.
+    #[must_use]
+    pub fn with_hints(mut self, hints: Hints) -> Self {
+        self.hints = Some(Box::new(hints));
+        self
+    }
+
+    /// The same request, not to be handled after `deadline` on the node's clock.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Millis) -> Self {
+        self.hints.get_or_insert_default().deadline = Some(deadline);
+        self
+    }
+
+    /// The deadline, if there is one.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Millis> {
+        self.hints.as_ref().and_then(|hints| hints.deadline)
+    }
+}

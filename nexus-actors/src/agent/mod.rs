@@ -1,0 +1,33 @@
+//! Agents: what they are sent, the host that decorates their behavior, and the inbox that outlives them.
+//!
+//! ```text
+//! send ─▶ AgentCell (route entry: inbox, counters) ─ Wake ─▶ Agent<A> (ractor actor) ─▶ A::handle
+//! ```
+
+mod behavior;
+mod cell;
+mod family;
+mod host;
+mod id;
+mod inbox;
+mod level;
+mod message;
+mod name_pattern;
+mod payload;
+mod reactive;
+mod reply;
+
+pub use behavior::{AgentSpec, Behaviors};
+pub(crate) use cell::{AgentCell, letter};
+pub use cell::{AgentExit, AgentOverview, AgentStatus, Tally};
+pub use family::AgentTemplate;
+pub(crate) use family::{Activate, Family};
+pub use host::{Agent, AgentState};
+pub use id::{AgentId, Target};
+pub(crate) use inbox::Letter;
+pub use level::{Level, LevelGranted};
+pub use message::{AgentMessage, Hints, HostMessage, Operation, Request, Routing};
+pub use name_pattern::{NAME_BYTES_MAX, NameError, NamePattern, RANGE_MEMBERS_MAX, check_name};
+pub use payload::Payload;
+pub use reactive::{Reactive, serve};
+pub use reply::{Reply, ReplyPort};

@@ -1,0 +1,219 @@
+//! Replies that always arrive.
+//!
+//! A [`ReplyPort`] that is dropped without an answer hands its channel back to the agent's [`Fate`]. If the host is handling
+//! a message at that moment, it answers once it knows how the message ended: `Crashed` with the reason, or `NoReply`.
+//! Otherwise (a port a behavior kept for later) the answer is `NoReply` at once. So an asker never waits for its time-out
+//! just because an agent failed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use ractor::RpcReplyPort;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::payload::Payload;
+use crate::error::AgentError;
+
+/// A value, or why there is none.
+pub type Reply = Result<Payload, AgentError>;
+
+/// Answers one request, at most once. Made by `ask`; a request that was only sent has a port that goes nowhere.
+#[derive(Debug)]
+pub struct ReplyPort {
+    to: Answer,
+    /// The default a query brought: what "no value" becomes.
+    default: Option<Payload>,
+    fate: Option<Arc<Fate>>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// Nobody waits.
+    Nobody,
+    /// A Nexus `ask`.
+    Asker(oneshot::Sender<Reply>),
+    /// A plain ractor `call`.
+    Ractor(RpcReplyPort<Reply>),
+}
+
+impl ReplyPort {
+    /// A port that goes nowhere: the request was sent, not asked.
+    #[must_use]
+    pub const fn nobody() -> Self {
+        Self { to: Answer::Nobody, default: None, fate: None }
+    }
+
+    /// A port and the receiver of its answer. The receiver sees an error if the port is dropped outside any agent.
+    #[must_use]
+    pub fn channel() -> (Self, oneshot::Receiver<Reply>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self { to: Answer::Asker(sender), default: None, fate: None }, receiver)
+    }
+
+    /// Whether an answer would reach somebody: `false` for a request that was only sent and for an asker that gave up.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        match &self.to {
+            Answer::Nobody => false,
+            Answer::Asker(sender) => !sender.is_closed(),
+            Answer::Ractor(port) => !port.is_closed(),
+        }
+    }
+
+    /// Whether somebody asked and then stopped waiting.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        !matches!(self.to, Answer::Nobody) && !self.is_wanted()
+    }
+
+    /// Answers. [`AgentError::NotFound`] becomes the query's default where it brought one. An asker that has given up is no
+    /// error.
+    pub fn send(mut self, reply: Reply) {
+        let reply = match (reply, self.default.take()) {
+            (Err(AgentError::NotFound { .. }), Some(default)) => Ok(default),
+            (reply, _) => reply,
+        };
+        std::mem::replace(&mut self.to, Answer::Nobody).send(reply);
+    }
+
+    /// Answers with `value` encoded, or with the encoder's error.
+    pub fn value<T: Serialize + ?Sized>(self, value: &T) {
+        // An answer nobody waits for is not encoded.
+        if self.is_wanted() {
+            self.send(Payload::encode(value));
+        } else {
+            self.send(Ok(Payload::EMPTY));
+        }
+    }
+
+    /// Answers with an empty value: done.
+    pub fn done(self) {
+        self.send(Ok(Payload::EMPTY));
+    }
+
+    /// Answers with an error.
+    pub fn error(self, error: AgentError) {
+        self.send(Err(error));
+    }
+
+    /// Binds the port to the agent that is about to handle its request.
+    pub(crate) fn bind(&mut self, default: Option<Payload>, fate: &Arc<Fate>) {
+        if !matches!(self.to, Answer::Nobody) {
+            self.default = default;
+            self.fate = Some(fate.clone());
+        }
+    }
+}
+
+impl From<RpcReplyPort<Reply>> for ReplyPort {
+    fn from(port: RpcReplyPort<Reply>) -> Self {
+        Self { to: Answer::Ractor(port), default: None, fate: None }
+    }
+}
+
+impl Drop for ReplyPort {
+    fn drop(&mut self) {
+        let answer = std::mem::replace(&mut self.to, Answer::Nobody);
+        if matches!(answer, Answer::Nobody) {
+            return;
+        }
+        match self.fate.take() {
+            Some(fate) => fate.orphan(answer),
+            None => answer.send(Err(AgentError::NoReply)),
+        }
+    }
+}
+
+impl Answer {
+    fn send(self, reply: Reply) {
+        match self {
+            Self::Nobody => {}
+            // Fails only when the asker has given up.
+            Self::Asker(sender) => drop(sender.send(reply)),
+            Self::Ractor(port) => drop(port.send(reply)),
+        }
+    }
+}
+
+/// Where unanswered ports of one agent wait until the host knows how the message that held them ended.
+#[derive(Debug, Default)]
+pub(crate) struct Fate {
+    handling: AtomicBool,
+    orphans: Mutex<Vec<Answer>>,
+}
+
+impl Fate {
+    /// The host starts a batch.
+    pub(crate) fn begin(&self) {
+        self.handling.store(true, Ordering::SeqCst);
+    }
+
+    /// The host has ended its batch, or the agent ended within it; everybody left unanswered hears `error`.
+    pub(crate) fn end(&self, error: &AgentError) {
+        self.handling.store(false, Ordering::SeqCst);
+        self.settle(error);
+    }
+
+    /// A message has ended; those it left unanswered hear `error`.
+    pub(crate) fn settle(&self, error: &AgentError) {
+        let orphans = std::mem::take(&mut *self.orphans.lock());
+        for answer in orphans {
+            answer.send(Err(error.clone()));
+        }
+    }
+
+    fn orphan(&self, answer: Answer) {
+        let mut orphans = self.orphans.lock();
+        // Read under the lock: `end` clears the flag before it takes the lock, so either it settles this answer or it is
+        // seen here that nobody will.
+        if self.handling.load(Ordering::SeqCst) {
+            orphans.push(answer);
+        } else {
+            drop(orphans);
+            answer.send(Err(AgentError::NoReply));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(fate: &Arc<Fate>) -> (ReplyPort, oneshot::Receiver<Reply>) {
+        let (mut port, receiver) = ReplyPort::channel();
+        port.bind(None, fate);
+        (port, receiver)
+    }
+
+    /// Goal: a dropped port is answered with the end of the message that held it. Method: drop within a batch, then end it.
+    #[test]
+    fn a_dropped_port_shares_its_messages_fate() {
+        let fate = Arc::new(Fate::default());
+        let crashed = AgentError::Crashed { reason: "boom".into() };
+        fate.begin();
+        let (port, mut receiver) = asked(&fate);
+        drop(port);
+        assert!(receiver.try_recv().is_err(), "the host has not said yet how it ended");
+        fate.end(&crashed);
+        assert_eq!(receiver.try_recv(), Ok(Err(crashed)));
+
+        let (kept_for_later, mut receiver) = asked(&fate);
+        drop(kept_for_later);
+        assert_eq!(receiver.try_recv(), Ok(Err(AgentError::NoReply)));
+    }
+
+    /// Goal: "no value" becomes the query's default, other errors do not.
+    #[test]
+    fn defaults_answer_only_missing_values() {
+        let default = Payload::encode(&7).unwrap();
+        let ask = |error: AgentError| {
+            let (mut port, mut receiver) = ReplyPort::channel();
+            port.bind(Some(default.clone()), &Arc::new(Fate::default()));
+            port.error(error);
+            receiver.try_recv().unwrap()
+        };
+        assert_eq!(ask(AgentError::NotFound { key: "x".into() }), Ok(default.clone()));
+        assert_eq!(ask(AgentError::NoReply), Err(AgentError::NoReply));
+    }
+}

@@ -1,0 +1,389 @@
+//! A node: what everything on one machine shares. Cheap to clone; the handle behaviors, feeds and endpoints hold.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use opentelemetry::metrics::Meter;
+use parking_lot::{Mutex, RwLock};
+
+use crate::agent::{
+    AgentCell, AgentId, AgentMessage, AgentOverview, AgentSpec, AgentTemplate, Behaviors, Family,
+    HostMessage, Level, LevelGranted, NamePattern, Reply, ReplyPort, Tally, Target,
+};
+use crate::clock::Clock;
+use crate::error::AgentError;
+use crate::rng::Seed;
+use crate::route::{DeadLetterReason, DeadLetters, GroupSpec, Groups, RouteTable};
+use crate::telemetry::{Events, Metrics};
+
+/// A node's limits and identity. All of them are bounded by the topology's validation.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The node's name, the first part of every path in its tree.
+    pub name: Arc<str>,
+    /// The seed of all its randomness.
+    pub seed: Seed,
+    /// Messages an agent handles before it lets stop and control messages have a turn. More is faster under load and slower
+    /// to react. Default 128.
+    pub batch: u32,
+    /// Agents the node may hold. Default 1,000,000.
+    pub agents_max: usize,
+    /// Dead letters kept. Default 1,024.
+    pub dead_letters: usize,
+    /// Events kept. Default 65,536.
+    pub events: usize,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: "nexus".into(),
+            seed: Seed::new(0),
+            batch: 128,
+            agents_max: 1_000_000,
+            dead_letters: 1024,
+            events: 65_536,
+        }
+    }
+}
+
+/// Why an agent or family could not be declared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeclareError {
+    /// No behavior is registered under this name.
+    #[error("no behavior `{behavior}` is registered; known are {known}")]
+    UnknownBehavior {
+        /// The name that was asked for.
+        behavior: Arc<str>,
+        /// The registered ones, comma-separated.
+        known: String,
+    },
+    /// An agent of this name exists already.
+    #[error("an agent `{0}` exists already")]
+    AlreadyDeclared(Arc<str>),
+    /// The node's limit of agents is reached.
+    #[error("agent `{name}` is one more than the node's limit of {limit}")]
+    TooManyAgents {
+        /// The agent.
+        name: Arc<str>,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// One node. See the module.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("name", &self.inner.config.name).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    config: NodeConfig,
+    clock: Clock,
+    events: Events,
+    metrics: Metrics,
+    behaviors: Behaviors,
+    routes: RouteTable,
+    groups: Groups,
+    families: RwLock<Vec<Arc<Family>>>,
+    dead_letters: DeadLetters,
+    /// Messages to nobody: sent and dead-lettered, with no agent to count them.
+    unroutable: AtomicU64,
+    /// The sums of agents whose routes are gone. Held while one goes, so that a sum over all never misses it.
+    retired: Mutex<Tally>,
+}
+
+impl Node {
+    /// A node without agents. `meter` makes its instruments.
+    #[must_use]
+    pub fn new(config: NodeConfig, behaviors: Behaviors, clock: Clock, meter: &Meter) -> Self {
+        let events = Events::new(clock, config.events);
+        let dead_letters = DeadLetters::new(clock, events.clone(), config.dead_letters);
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                clock,
+                events,
+                metrics: Metrics::new(meter),
+                behaviors,
+                routes: RouteTable::default(),
+                groups: Groups::default(),
+                families: RwLock::default(),
+                dead_letters,
+                unroutable: AtomicU64::new(0),
+                retired: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.inner.config.name
+    }
+
+    /// The seed of the node's randomness.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        self.inner.config.seed
+    }
+
+    /// The node's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// The node's event log.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.inner.events
+    }
+
+    /// The node's dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.inner.dead_letters
+    }
+
+    /// The behaviors this node can run.
+    #[must_use]
+    pub fn behaviors(&self) -> &Behaviors {
+        &self.inner.behaviors
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    pub(crate) fn batch(&self) -> u32 {
+        self.inner.config.batch.max(1)
+    }
+
+    pub(crate) fn agents_max(&self) -> usize {
+        self.inner.config.agents_max
+    }
+
+    pub(crate) fn routes(&self) -> &RouteTable {
+        &self.inner.routes
+    }
+
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.inner.groups
+    }
+
+    pub(crate) fn count_unroutable(&self) {
+        self.inner.unroutable.fetch_add(1, Ordering::AcqRel);
+    }
+
+    // ---- declaring ----
+
+    /// Declares a group.
+    pub fn declare_group(&self, spec: GroupSpec) {
+        self.inner.groups.declare(spec);
+    }
+
+    /// Puts an agent into the route table. Its inbox takes messages from now on; its actor is its supervisor's business.
+    pub(crate) fn declare(
+        &self,
+        name: Arc<str>,
+        template: &AgentTemplate,
+    ) -> Result<AgentSpec, DeclareError> {
+        self.check_behavior(&template.behavior)?;
+        if self.routes().len() >= self.agents_max() {
+            return Err(DeclareError::TooManyAgents { name, limit: self.agents_max() });
+        }
+        if self.routes().get(AgentId::of(&name)).is_some() {
+            return Err(DeclareError::AlreadyDeclared(name));
+        }
+        let cell = self.insert(name, template);
+        Ok(self.spec(&cell, template))
+    }
+
+    /// Declares agents that come to life with their first message.
+    pub(crate) fn declare_family(
+        &self,
+        pattern: NamePattern,
+        template: AgentTemplate,
+    ) -> Result<Arc<Family>, DeclareError> {
+        self.check_behavior(&template.behavior)?;
+        let family = Arc::new(Family::new(pattern, template));
+        self.inner.families.write().push(family.clone());
+        Ok(family)
+    }
+
+    fn check_behavior(&self, behavior: &Arc<str>) -> Result<(), DeclareError> {
+        if self.inner.behaviors.get(behavior).is_some() {
+            return Ok(());
+        }
+        let known = self.inner.behaviors.names().map(|name| &**name).collect::<Vec<_>>().join(", ");
+        Err(DeclareError::UnknownBehavior { behavior: behavior.clone(), known })
+    }
+
+    pub(crate) fn family_of(&self, name: &str) -> Option<Arc<Family>> {
+        self.inner.families.read().iter().find(|family| family.pattern.matches(name)).cloned()
+    }
+
+    /// The cells that belong to `family` now, by name.
+    pub(crate) fn family_cells(&self, family: &Family) -> Vec<Arc<AgentCell>> {
+        let mut cells = self.routes().cells();
+        cells.retain(|cell| family.pattern.matches(&cell.name));
+        cells
+    }
+
+    /// The cell called `name`: the one there is, or a new one made from `template`.
+    pub(crate) fn insert(&self, name: Arc<str>, template: &AgentTemplate) -> Arc<AgentCell> {
+        let (cell, new) = self.routes().get_or_insert(AgentId::of(&name), || {
+            AgentCell::new(name, template.behavior.clone(), template.inbox, template.level.granted())
+        });
+        if new {
+            self.inner.groups.agent_came(&cell.name);
+        }
+        cell
+    }
+
+    pub(crate) fn spec(&self, cell: &Arc<AgentCell>, template: &AgentTemplate) -> AgentSpec {
+        AgentSpec {
+            name: cell.name.clone(),
+            args: template.args.clone(),
+            level: template.level,
+            node: self.clone(),
+            cell: cell.clone(),
+        }
+    }
+
+    /// Asks the family's supervisor to give `cell` an actor.
+    pub(crate) fn activate(&self, cell: &Arc<AgentCell>) {
+        if let Some(family) = self.family_of(&cell.name)
+            && let Some(supervisor) = &*family.supervisor.load()
+        {
+            supervisor.activate(&family, cell.clone());
+        }
+    }
+
+    /// The agent has ended for good: what waits in its inbox becomes dead letters. With `forget` its route goes too, so that a
+    /// family's agent can come to life again.
+    pub(crate) fn retire(&self, cell: &Arc<AgentCell>, reason: DeadLetterReason, forget: bool) {
+        if !forget {
+            cell.retire(&self.inner.dead_letters, reason);
+            return;
+        }
+        let mut retired = self.inner.retired.lock();
+        if self.routes().remove(cell) {
+            self.inner.groups.agent_went(&cell.name);
+            // Nobody pushes any more: senders push under the route's lock.
+            cell.retire(&self.inner.dead_letters, reason);
+            *retired += cell.tally();
+        }
+    }
+
+    // ---- looking ----
+
+    /// Agents in the route table.
+    #[must_use]
+    pub fn agent_count(&self) -> usize {
+        self.routes().len()
+    }
+
+    /// All agents, sorted by name.
+    #[must_use]
+    pub fn agents(&self) -> Vec<AgentOverview> {
+        let now = self.clock().now();
+        self.routes().cells().iter().map(|cell| cell.overview(now)).collect()
+    }
+
+    /// One agent.
+    #[must_use]
+    pub fn agent<T: Target + ?Sized>(&self, target: &T) -> Option<AgentOverview> {
+        self.routes().get(target.id()).map(|cell| cell.overview(self.clock().now()))
+    }
+
+    /// The node's message counters: all agents there are and ever were, and messages to nobody. At rest
+    /// `sent = processed + rejected + dead_lettered + queued`.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let retired = self.inner.retired.lock();
+        let mut tally = *retired;
+        for cell in self.routes().cells() {
+            tally += cell.tally();
+        }
+        let unroutable = self.inner.unroutable.load(Ordering::Acquire);
+        tally.sent += unroutable;
+        tally.dead_lettered += unroutable;
+        tally
+    }
+
+    /// `agent.state_updated`: updates handled since the node started.
+    #[must_use]
+    pub fn updates(&self) -> u64 {
+        self.inner.metrics.updates.load(Ordering::Relaxed)
+    }
+
+    /// Every group with the number of its agents now.
+    #[must_use]
+    pub fn group_sizes(&self) -> Vec<(Arc<str>, usize)> {
+        self.inner.groups.sizes()
+    }
+
+    /// The names of the agents in `group` now, in order.
+    #[must_use]
+    pub fn group(&self, group: &str) -> Option<Vec<Arc<str>>> {
+        self.inner.groups.present(group)
+    }
+
+    /// Asks an agent to show its state. Goes past the inbox: a flooded agent shows itself after its current batch.
+    ///
+    /// # Errors
+    /// [`UnknownAgent`](AgentError::UnknownAgent), [`Stopped`](AgentError::Stopped) if it is not running,
+    /// [`NoReply`](AgentError::NoReply) if its behavior shows nothing, [`TimedOut`](AgentError::TimedOut).
+    pub async fn inspect<T: Target + ?Sized>(&self, target: &T, timeout: Duration) -> Reply {
+        let (port, receiver) = ReplyPort::channel();
+        self.control(target.id(), target.name(), AgentMessage::Inspect(port))?;
+        match tokio::time::timeout(timeout, receiver).await {
+            Ok(answered) => answered.unwrap_or(Err(AgentError::NoReply)),
+            Err(_) => Err(timed_out(timeout)),
+        }
+    }
+
+    /// Asks for an intelligence level; the answer says which one serves the agent from now on.
+    ///
+    /// # Errors
+    /// As [`Node::inspect`].
+    pub async fn set_level<T: Target + ?Sized>(
+        &self,
+        target: &T,
+        level: Level,
+        timeout: Duration,
+    ) -> Result<LevelGranted, AgentError> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let message = AgentMessage::Host(HostMessage::SetLevel(level, sender.into()));
+        self.control(target.id(), target.name(), message)?;
+        match tokio::time::timeout(timeout, receiver).await {
+            Ok(Ok(granted)) => Ok(granted),
+            Ok(Err(_)) => Err(AgentError::Crashed { reason: "the agent ended meanwhile".into() }),
+            Err(_) => Err(timed_out(timeout)),
+        }
+    }
+
+    /// Sends a control message to an agent's actor, past its inbox.
+    fn control(&self, id: AgentId, name: Option<&str>, message: AgentMessage) -> Result<(), AgentError> {
+        let name = || name.map_or_else(|| id.to_string(), str::to_owned);
+        let cell = self.routes().get(id).ok_or_else(|| AgentError::UnknownAgent { name: name() })?;
+        let stopped =
+            |status| AgentError::Stopped { name: cell.name.to_string(), reason: format!("it is {status:?}") };
+        let actor = cell.actor().ok_or_else(|| stopped(cell.status()))?;
+        actor.cast(message).map_err(|_| stopped(cell.status()))
+    }
+}
+
+fn timed_out(limit: Duration) -> AgentError {
+    AgentError::TimedOut { after_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
+}

@@ -1,0 +1,9 @@
+//! What an agent's author types every day.
+
+pub use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+pub use crate::agent::{
+    AgentMessage, AgentSpec, Operation, Payload, Reactive, Reply, ReplyPort, Request, serve,
+};
+pub use crate::error::AgentError;
+pub use crate::node::Node;

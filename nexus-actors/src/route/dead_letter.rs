@@ -1,0 +1,201 @@
+//! Dead letters: requests that could not be handled, the last ones kept with their reason, all of them counted.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{Operation, Payload, Request};
+use crate::clock::{Clock, Millis};
+use crate::telemetry::{Event, Events};
+
+/// Payload bytes kept of a dead letter; the rest is cut off, so that the store stays bounded.
+const PAYLOAD_BYTES_KEPT: usize = 4096;
+
+/// Why a request could not be handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum DeadLetterReason {
+    /// No agent has the name and no family makes one of it.
+    UnknownAgent,
+    /// The agent failed, panicked or was killed while it handled this request.
+    Crashed,
+    /// The agent ended for good with this request in its inbox, or was already stopped.
+    AgentStopped,
+    /// The agent could not be started.
+    StartFailed,
+    /// The node's limit of agents is reached.
+    TooManyAgents,
+    /// The request's deadline passed before its turn.
+    Expired,
+    /// The asker gave up before the request's turn.
+    Cancelled,
+}
+
+impl DeadLetterReason {
+    /// All reasons, in the order of their counters.
+    pub const ALL: [Self; 7] = [
+        Self::UnknownAgent,
+        Self::Crashed,
+        Self::AgentStopped,
+        Self::StartFailed,
+        Self::TooManyAgents,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    /// The reason's name in metrics and endpoints.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownAgent => "unknown_agent",
+            Self::Crashed => "crashed",
+            Self::AgentStopped => "agent_stopped",
+            Self::StartFailed => "start_failed",
+            Self::TooManyAgents => "too_many_agents",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for DeadLetterReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A request that could not be handled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// 1 for the node's first dead letter, without gaps.
+    pub seq: u64,
+    /// When, on the node's clock.
+    pub at: Millis,
+    /// When, in milliseconds since 1970 (UTC).
+    pub unix_ms: u64,
+    /// The agent it was for, or the key when only that was known.
+    pub target: Arc<str>,
+    /// Why.
+    pub reason: DeadLetterReason,
+    /// Query, update or action.
+    pub operation: Operation,
+    /// The request's key.
+    pub key: Arc<str>,
+    /// The request's payload, at most its first 4 KiB.
+    pub payload: Payload,
+    /// The payload's whole length in bytes.
+    pub payload_bytes: usize,
+}
+
+/// The node's dead letters: the last `capacity` ones, and counters of all.
+#[derive(Debug)]
+pub struct DeadLetters {
+    clock: Clock,
+    events: Events,
+    capacity: usize,
+    counts: [AtomicU64; DeadLetterReason::ALL.len()],
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    next_seq: u64,
+    letters: VecDeque<DeadLetter>,
+    /// When a reason was last told as an event, so that a flood of dead letters does not drown the event log.
+    told: [Option<Millis>; DeadLetterReason::ALL.len()],
+}
+
+impl DeadLetters {
+    pub(crate) fn new(clock: Clock, events: Events, capacity: usize) -> Self {
+        Self { clock, events, capacity: capacity.max(1), counts: Default::default(), kept: Mutex::default() }
+    }
+
+    pub(crate) fn push(&self, target: &Arc<str>, request: Request, reason: DeadLetterReason) {
+        self.counts[reason as usize].fetch_add(1, Ordering::AcqRel);
+        let at = self.clock.now();
+        let payload_bytes = request.payload.bytes().len();
+        let payload = if payload_bytes > PAYLOAD_BYTES_KEPT {
+            // Copied, so that the store does not hold the whole payload.
+            Payload::from_msgpack(bytes::Bytes::copy_from_slice(
+                &request.payload.bytes()[..PAYLOAD_BYTES_KEPT],
+            ))
+        } else {
+            request.payload
+        };
+        let mut kept = self.kept.lock();
+        kept.next_seq += 1;
+        if kept.letters.len() == self.capacity {
+            kept.letters.pop_front();
+        }
+        let letter = DeadLetter {
+            seq: kept.next_seq,
+            at,
+            unix_ms: self.clock.unix_ms(at),
+            target: target.clone(),
+            reason,
+            operation: request.operation,
+            key: request.key,
+            payload,
+            payload_bytes,
+        };
+        kept.letters.push_back(letter);
+        let told = &mut kept.told[reason as usize];
+        let tell = told.is_none_or(|last| at.since(last).as_secs() >= 1);
+        if tell {
+            *told = Some(at);
+        }
+        drop(kept);
+        if tell {
+            self.events.emit(Event::DeadLetter { target: target.clone(), reason: reason.name().into() });
+        }
+    }
+
+    /// Dead letters since the node started, by reason; all reasons, in a fixed order.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(DeadLetterReason, u64)> {
+        let count = |reason: DeadLetterReason| self.counts[reason as usize].load(Ordering::Acquire);
+        DeadLetterReason::ALL.into_iter().map(|reason| (reason, count(reason))).collect()
+    }
+
+    /// Dead letters since the node started.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|count| count.load(Ordering::Acquire)).sum()
+    }
+
+    /// The newest dead letters first, after skipping `offset`, at most `limit`, and how many are kept in all.
+    #[must_use]
+    pub fn page(&self, offset: usize, limit: usize) -> (Vec<DeadLetter>, usize) {
+        let kept = self.kept.lock();
+        (kept.letters.iter().rev().skip(offset).take(limit).cloned().collect(), kept.letters.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the store is bounded in letters and bytes, and the counters forget nothing.
+    #[test]
+    fn keeps_the_last_and_counts_all() {
+        let clock = Clock::start_at(0);
+        let dead = DeadLetters::new(clock, Events::new(clock, 16), 2);
+        let big = Payload::encode(&"x".repeat(10_000)).unwrap();
+        for key in ["a", "b", "c"] {
+            dead.push(&"x".into(), Request::action(key, big.clone()), DeadLetterReason::UnknownAgent);
+        }
+        let (page, kept) = dead.page(0, 10);
+        assert_eq!(
+            page.iter().map(|letter| (&*letter.key, letter.seq)).collect::<Vec<_>>(),
+            [("c", 3), ("b", 2)]
+        );
+        assert_eq!((kept, dead.total(), dead.counts()[0]), (2, 3, (DeadLetterReason::UnknownAgent, 3)));
+        assert_eq!((page[0].payload.bytes().len(), page[0].payload_bytes), (4096, 10_003));
+        assert_eq!(dead.page(1, 10).0.len(), 1);
+    }
+}

@@ -1,0 +1,14 @@
+//! Local routes: from an agent's name to its inbox, groups, and the dead letters.
+//!
+//! The send path never passes through a registry actor: look up, check the limit, enqueue. See [`Node::send`](crate::Node::send).
+
+mod dead_letter;
+mod group;
+mod send;
+mod table;
+
+pub use dead_letter::{DeadLetter, DeadLetterReason, DeadLetters};
+pub use group::GroupSpec;
+pub(crate) use group::Groups;
+pub use send::Published;
+pub(crate) use table::RouteTable;

@@ -1,0 +1,206 @@
+//! The send path: at most once, in order per sender and target, accounted for.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{AgentCell, Letter, Reply, ReplyPort, Request, Target, check_name, letter};
+use crate::error::AgentError;
+use crate::node::Node;
+use crate::route::DeadLetterReason;
+use crate::telemetry::TraceContext;
+
+/// How a published request fared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Members it was enqueued for.
+    pub delivered: u64,
+    /// Members whose inbox was full.
+    pub rejected: u64,
+    /// Members that have stopped meanwhile.
+    pub stopped: u64,
+}
+
+impl Node {
+    /// Sends `request` to an agent, at most once, without waiting: it is in the agent's inbox when this returns `Ok`.
+    ///
+    /// Messages of one sender to one agent are handled in the order they were sent. An agent of a declared family is
+    /// created if it does not exist.
+    ///
+    /// # Errors
+    /// [`Overloaded`](AgentError::Overloaded): the inbox is full, nothing was enqueued.
+    /// [`UnknownAgent`](AgentError::UnknownAgent), [`Stopped`](AgentError::Stopped),
+    /// [`TooManyAgents`](AgentError::TooManyAgents): the request is in the dead letters.
+    #[inline]
+    pub fn send<T: Target + ?Sized>(&self, to: &T, request: Request) -> Result<(), AgentError> {
+        self.dispatch(to, letter(traced(request), ReplyPort::nobody()))
+    }
+
+    /// Sends `request` and waits for the answer, at most `timeout` (`None`: as long as it takes).
+    ///
+    /// Every request is answered: with a value, or with what prevented it. Dropping the future cancels the request if its
+    /// turn has not come yet.
+    ///
+    /// # Errors
+    /// Those of [`Node::send`], [`TimedOut`](AgentError::TimedOut), [`Crashed`](AgentError::Crashed),
+    /// [`NoReply`](AgentError::NoReply), or the behavior's own.
+    pub fn ask<T, D>(
+        &self,
+        to: &T,
+        request: Request,
+        timeout: D,
+    ) -> impl Future<Output = Reply> + Send + use<T, D>
+    where
+        T: Target + ?Sized,
+        D: Into<Option<Duration>>,
+    {
+        let (port, receiver) = ReplyPort::channel();
+        let dispatched = self.dispatch(to, letter(traced(request), port));
+        let timeout = timeout.into();
+        async move {
+            dispatched?;
+            let answered = match timeout {
+                None => receiver.await,
+                Some(limit) => match tokio::time::timeout(limit, receiver).await {
+                    Ok(answered) => answered,
+                    Err(_) => {
+                        let after_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                        return Err(AgentError::TimedOut { after_ms });
+                    }
+                },
+            };
+            // A port always answers before it is dropped.
+            answered.unwrap_or(Err(AgentError::NoReply))
+        }
+    }
+
+    /// Like [`Node::send`], but waits while the inbox is full: back-pressure instead of `Overloaded`, and waiting counts as no
+    /// rejection. Cancel-safe: a dropped future has sent nothing.
+    ///
+    /// # Errors
+    /// Those of [`Node::send`] except `Overloaded`.
+    pub async fn deliver<T: Target + ?Sized>(&self, to: &T, request: Request) -> Result<(), AgentError> {
+        let mut pending = letter(traced(request), ReplyPort::nobody());
+        loop {
+            pending = match self.try_deliver(to, pending) {
+                Ok(outcome) => return outcome,
+                Err(full) => full,
+            };
+            // The inbox is asked for anew each time: the agent may have been replaced while this waited.
+            if let Some(cell) = self.routes().get(to.id()) {
+                cell.inbox().room(cell.limit()).await;
+            }
+        }
+    }
+
+    /// Sends `request` to every agent that is in `group` now.
+    ///
+    /// # Errors
+    /// [`UnknownGroup`](AgentError::UnknownGroup).
+    pub fn publish(&self, group: &str, request: Request) -> Result<Published, AgentError> {
+        let members = self
+            .groups()
+            .present(group)
+            .ok_or_else(|| AgentError::UnknownGroup { name: group.to_owned() })?;
+        let request = traced(request);
+        let mut published = Published::default();
+        for member in members {
+            match self.dispatch(&member, letter(request.clone(), ReplyPort::nobody())) {
+                Ok(()) => published.delivered += 1,
+                Err(AgentError::Overloaded { .. }) => published.rejected += 1,
+                Err(_) => published.stopped += 1,
+            }
+        }
+        Ok(published)
+    }
+
+    /// Enqueues or says why not; a full inbox counts as a rejection.
+    #[inline]
+    pub(crate) fn dispatch<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<(), AgentError> {
+        match self.try_deliver(to, letter) {
+            Ok(outcome) => outcome,
+            Err(letter) => match self.routes().with(to.id(), AgentCell::reject) {
+                Some(overloaded) => Err(overloaded),
+                // Gone between the two looks.
+                None => self.unroutable(
+                    to,
+                    letter,
+                    AgentError::UnknownAgent { name: display(to) },
+                    DeadLetterReason::UnknownAgent,
+                ),
+            },
+        }
+    }
+
+    /// Enqueues (`Ok(Ok)`), dead-letters (`Ok(Err)`), or gives the letter back because the inbox is full.
+    #[inline]
+    fn try_deliver<T: Target + ?Sized>(
+        &self,
+        to: &T,
+        letter: Letter,
+    ) -> Result<Result<(), AgentError>, Letter> {
+        let mut letter = Some(letter);
+        let mut push = |cell: &AgentCell| {
+            let letter = letter.take().expect("a route is used once");
+            cell.push(letter, self.dead_letters())
+        };
+        if let Some(pushed) = self.routes().with(to.id(), &mut push) {
+            return pushed;
+        }
+        match self.create(to) {
+            Ok(cell) => {
+                let outcome = push(&cell);
+                self.activate(&cell);
+                outcome
+            }
+            Err((error, reason)) => {
+                let letter = letter.take().expect("no route has used it");
+                Ok(self.unroutable(to, letter, error, reason))
+            }
+        }
+    }
+
+    /// Makes the agent `to` names, if a family declares it.
+    #[cold]
+    fn create<T: Target + ?Sized>(&self, to: &T) -> Result<Arc<AgentCell>, (AgentError, DeadLetterReason)> {
+        let unknown = || (AgentError::UnknownAgent { name: display(to) }, DeadLetterReason::UnknownAgent);
+        let name = to.name().filter(|name| check_name(name).is_ok()).ok_or_else(unknown)?;
+        let family = self.family_of(name).ok_or_else(unknown)?;
+        if self.routes().len() >= self.agents_max() {
+            let limit = self.agents_max() as u64;
+            let error = AgentError::TooManyAgents { name: name.to_owned(), limit };
+            return Err((error, DeadLetterReason::TooManyAgents));
+        }
+        Ok(self.insert(name.into(), &family.template))
+    }
+
+    #[cold]
+    fn unroutable<T: Target + ?Sized>(
+        &self,
+        to: &T,
+        letter: Letter,
+        error: AgentError,
+        reason: DeadLetterReason,
+    ) -> Result<(), AgentError> {
+        self.count_unroutable();
+        self.dead_letters().push(&display(to).into(), letter.request, reason);
+        letter.reply.error(error.clone());
+        Err(error)
+    }
+}
+
+/// What to call a target in errors: its name, or its key where only that is known.
+fn display<T: Target + ?Sized>(to: &T) -> String {
+    to.name().map_or_else(|| to.id().to_string(), str::to_owned)
+}
+
+/// The request with the context of the request being handled, unless it brings its own.
+#[inline]
+fn traced(mut request: Request) -> Request {
+    if request.trace.is_none() {
+        request.trace = TraceContext::current().map(Box::new);
+    }
+    request
+}
