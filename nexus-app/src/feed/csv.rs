@@ -114,7 +114,8 @@ pub(crate) fn unknown_column(name: &str, header: &[String]) -> String {
 }
 
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
-    str::from_utf8(bytes).map_err(|error| Malformed(format!("is not UTF-8 at byte {}", error.valid_up_to() + 1)))
+    str::from_utf8(bytes)
+        .map_err(|error| Malformed(format!("is not UTF-8 at byte {}", error.valid_up_to() + 1)))
 }
 
 /// Where the fields of one record end.

@@ -40,7 +40,9 @@ pub enum FeedError {
         source: io::Error,
     },
     /// The file's size changed while it was read, so its last record may be a part of one. The whole records are kept.
-    #[error("{file}:{line}: the file changed while it was read: {expected} bytes when opened, {found} bytes at its end")]
+    #[error(
+        "{file}:{line}: the file changed while it was read: {expected} bytes when opened, {found} bytes at its end"
+    )]
     Changed {
         /// The source's name.
         file: String,
@@ -103,7 +105,9 @@ pub enum FeedError {
         file: String,
     },
     /// The thread that reads the source is gone without a word, and the source cannot be read a second time.
-    #[error("{file}: the reader crashed after {confirmed} confirmed requests, and this source cannot be read again")]
+    #[error(
+        "{file}: the reader crashed after {confirmed} confirmed requests, and this source cannot be read again"
+    )]
     NotReopenable {
         /// The source's name.
         file: String,
@@ -111,7 +115,9 @@ pub enum FeedError {
         confirmed: u64,
     },
     /// The source gave fewer requests than had been confirmed before it was opened again.
-    #[error("{file}: has {found} requests, but {confirmed} were confirmed before: it is not the same source any more")]
+    #[error(
+        "{file}: has {found} requests, but {confirmed} were confirmed before: it is not the same source any more"
+    )]
     Shrunk {
         /// The source's name.
         file: String,

@@ -9,30 +9,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use nexus_actors::agent::{Operation, Payload, check_name};
 
 use super::config::{ColumnType, EmitConfig, FeedConfig, FieldConfig, TimeConfig};
+use super::csv::unknown_column;
 use super::error::{ConfigProblem, Malformed};
-use super::record::{Cell, Record};
+use super::record::{Cell, Record, excerpt};
 use super::template::{Rendered, Template};
 use super::time::{EventTime, parse_date};
 
-/// The longest name of an agent and the longest key that a template may make, in bytes.
-const NAME_BYTES_MAX: usize = 512;
+/// The longest key that a template may make, in bytes.
+const KEY_BYTES_MAX: usize = 256;
 /// Names kept for sharing. When there are more, the store begins anew; that costs memory and time, never correctness.
 const NAMES_MAX: usize = 65_536;
 /// Bounds `plus_minutes` to about a hundred years, so that a damaged cell cannot throw time off its range.
 const PLUS_MINUTES_MAX: f64 = 52_560_000.0;
-
-/// What kind of request is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestKind {
-    /// Asks for a key; the answer is dropped.
-    Query,
-    /// Updates a key with the payload.
-    Update,
-    /// An action with the payload as its arguments.
-    Action,
-}
 
 /// One request for one or several agents.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,10 +32,10 @@ pub(crate) struct Emission {
     pub(crate) record: u64,
     /// The time it belongs to, if it has one.
     pub(crate) at: Option<EventTime>,
-    pub(crate) kind: RequestKind,
+    pub(crate) operation: Operation,
     pub(crate) key: Arc<str>,
     /// A MessagePack map, shared by all targets.
-    pub(crate) payload: Bytes,
+    pub(crate) payload: Payload,
     /// At least one.
     pub(crate) targets: Vec<Arc<str>>,
 }
@@ -52,7 +43,7 @@ pub(crate) struct Emission {
 impl Emission {
     /// What it holds in memory, about.
     pub(crate) fn weight_bytes(&self) -> usize {
-        size_of::<Self>() + self.payload.len() + self.targets.len() * size_of::<Arc<str>>() + 64
+        size_of::<Self>() + self.payload.bytes().len() + self.targets.len() * size_of::<Arc<str>>() + 64
     }
 }
 
@@ -68,7 +59,8 @@ pub(crate) struct Column {
 pub(crate) struct Mapping {
     columns: Vec<Column>,
     emits: Vec<Emit>,
-    names: Names,
+    agents: Names,
+    keys: Names,
     /// Times of the current record's emits, by position.
     times: Vec<Option<EventTime>>,
     text: String,
@@ -76,7 +68,7 @@ pub(crate) struct Mapping {
 }
 
 struct Emit {
-    kind: RequestKind,
+    operation: Operation,
     key: Template,
     to: Vec<Template>,
     require: Vec<usize>,
@@ -120,8 +112,12 @@ impl Mapping {
     /// Every mistake in it that can be seen without the source.
     pub(crate) fn compile(config: &FeedConfig) -> Result<Self, Vec<ConfigProblem>> {
         let mut compiler = Compiler { columns: IndexMap::new(), problems: Vec::new() };
-        let mut emits: Vec<Emit> =
-            config.emit.iter().enumerate().map(|(index, emit)| compiler.emit(index, emit, &config.emit)).collect();
+        let mut emits: Vec<Emit> = config
+            .emit
+            .iter()
+            .enumerate()
+            .map(|(index, emit)| compiler.emit(index, emit, &config.emit))
+            .collect();
         for anchor in config.emit.iter().filter_map(|emit| emit.at.as_ref()?.after_emit) {
             if let Some(emit) = emits.get_mut(anchor) {
                 emit.is_anchor = true;
@@ -134,7 +130,8 @@ impl Mapping {
             columns: compiler.columns.into_iter().map(|(name, path)| Column { name, path }).collect(),
             times: vec![None; emits.len()],
             emits,
-            names: Names::default(),
+            agents: Names::new(|name| check_name(name).map_err(|error| error.to_string())),
+            keys: Names::new(check_key),
             text: String::new(),
             payload: Vec::new(),
         })
@@ -163,13 +160,8 @@ impl Mapping {
         result
     }
 
-    fn map_all(
-        &mut self,
-        record: Record<'_>,
-        number: u64,
-        out: &mut Vec<Emission>,
-    ) -> Result<(), Malformed> {
-        let Self { columns, emits, names, times, text, payload } = self;
+    fn map_all(&mut self, record: Record<'_>, number: u64, out: &mut Vec<Emission>) -> Result<(), Malformed> {
+        let Self { columns, emits, agents, keys, times, text, payload } = self;
         for (index, emit) in emits.iter_mut().enumerate() {
             let sends = emit.require.iter().all(|slot| !record.is_na(*slot))
                 && emit.absent.iter().all(|slot| record.is_na(*slot));
@@ -182,21 +174,27 @@ impl Mapping {
             }
             let mut targets = Vec::with_capacity(emit.to.len());
             for template in &emit.to {
-                targets.extend(names.name(template, record, columns, text)?);
+                targets.extend(agents.name(template, record, columns, text)?);
             }
             if targets.is_empty() {
                 continue;
             }
-            let Some(key) = names.name(&emit.key, record, columns, text)? else {
+            let Some(key) = keys.name(&emit.key, record, columns, text)? else {
                 continue;
             };
-            encode(&emit.fields, record, columns, text, payload)?;
+            // A query's payload is its default: without fields there is none.
+            let payload = if emit.fields.is_empty() && emit.operation == Operation::Query {
+                Payload::EMPTY
+            } else {
+                encode(&emit.fields, record, columns, text, payload)?;
+                Payload::from_msgpack(Bytes::copy_from_slice(payload))
+            };
             out.push(Emission {
                 record: number,
                 at: times[index],
-                kind: emit.kind,
+                operation: emit.operation,
                 key,
-                payload: Bytes::copy_from_slice(payload),
+                payload,
                 targets,
             });
         }
@@ -237,7 +235,7 @@ impl At {
                 }
                 if *text != last.0 {
                     let date = parse_date(text)
-                        .ok_or_else(|| Malformed(format!("{} is not a date", super::record::excerpt(text))))?;
+                        .ok_or_else(|| Malformed(format!("{} is not a date", excerpt(text))))?;
                     last.0.clone_from(text);
                     last.1 = date;
                 }
@@ -306,12 +304,12 @@ fn encode(
             ColumnType::Int => record.int(slot).map(|value| {
                 rmp::encode::write_sint(out, value.unwrap_or_default()).expect(VEC);
             }),
-            ColumnType::Float => {
-                record.float(slot).map(|value| rmp::encode::write_f64(out, value.unwrap_or_default()).expect(VEC))
-            }
-            ColumnType::Bool => {
-                record.bool(slot).map(|value| rmp::encode::write_bool(out, value.unwrap_or_default()).expect(VEC))
-            }
+            ColumnType::Float => record
+                .float(slot)
+                .map(|value| rmp::encode::write_f64(out, value.unwrap_or_default()).expect(VEC)),
+            ColumnType::Bool => record
+                .bool(slot)
+                .map(|value| rmp::encode::write_bool(out, value.unwrap_or_default()).expect(VEC)),
             ColumnType::Clock => record.clock(slot).map(|value| {
                 rmp::encode::write_sint(out, i64::from(value.unwrap_or_default())).expect(VEC);
             }),
@@ -322,13 +320,17 @@ fn encode(
 }
 
 /// Names that have come up, shared between the requests that use them.
-#[derive(Default)]
 struct Names {
     /// Only looked up, never iterated.
     known: HashSet<Arc<str>>,
+    check: fn(&str) -> Result<(), String>,
 }
 
 impl Names {
+    fn new(check: fn(&str) -> Result<(), String>) -> Self {
+        Self { known: HashSet::new(), check }
+    }
+
     /// The name that `template` makes of `record`; `None` if a column is NA.
     fn name(
         &mut self,
@@ -347,12 +349,8 @@ impl Names {
         if let Some(name) = self.known.get(text.as_str()) {
             return Ok(Some(name.clone()));
         }
-        if text.len() > NAME_BYTES_MAX {
-            return Err(Malformed(format!("makes a name of {} bytes, the limit is {NAME_BYTES_MAX}", text.len())));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(Malformed(format!("makes a name with control characters: {}", super::record::excerpt(text))));
-        }
+        (self.check)(text)
+            .map_err(|rule| Malformed(format!("makes the name {}, which {rule}", excerpt(text))))?;
         if self.known.len() >= NAMES_MAX {
             self.known.clear();
         }
@@ -360,6 +358,20 @@ impl Names {
         self.known.insert(name.clone());
         Ok(Some(name))
     }
+}
+
+/// Whether `key` may be a request's key: anything that fits and can be shown.
+fn check_key(key: &str) -> Result<(), String> {
+    if key.is_empty() {
+        return Err("is empty".into());
+    }
+    if key.len() > KEY_BYTES_MAX {
+        return Err(format!("is {} bytes long; at most {KEY_BYTES_MAX} are allowed", key.len()));
+    }
+    if key.chars().any(char::is_control) {
+        return Err("contains control characters".into());
+    }
+    Ok(())
 }
 
 /// Compiles one configuration and gathers its mistakes.
@@ -372,12 +384,15 @@ struct Compiler {
 impl Compiler {
     fn emit(&mut self, index: usize, emit: &EmitConfig, all: &[EmitConfig]) -> Emit {
         let path = format!("emit[{index}]");
-        let (kind, key) = self.kind(&path, emit);
+        let (operation, key) = self.operation(&path, emit);
         let to: Vec<Template> = emit
             .to
             .iter()
             .enumerate()
-            .map(|(place, text)| self.name_template(format!("{path}.to[{place}]"), text))
+            .map(|(place, text)| {
+                let check = |name: &str| check_name(name).map_err(|error| error.to_string());
+                self.name_template(format!("{path}.to[{place}]"), text, check)
+            })
             .collect();
         if to.is_empty() {
             self.problem(format!("{path}.to"), "needs at least one agent");
@@ -396,25 +411,28 @@ impl Compiler {
         }
         let at = emit.at.as_ref().and_then(|at| self.time(&format!("{path}.at"), index, at, all));
         let fields = emit.fields.iter().map(|(name, field)| self.field(&path, name, field)).collect();
-        Emit { kind, key, to, require, absent, at, is_anchor: false, fields }
+        Emit { operation, key, to, require, absent, at, is_anchor: false, fields }
     }
 
-    fn kind(&mut self, path: &str, emit: &EmitConfig) -> (RequestKind, Template) {
-        let given: Vec<(RequestKind, &str, &String)> = [
-            (RequestKind::Query, "query", &emit.query),
-            (RequestKind::Update, "update", &emit.update),
-            (RequestKind::Action, "action", &emit.action),
+    fn operation(&mut self, path: &str, emit: &EmitConfig) -> (Operation, Template) {
+        let given: Vec<(Operation, &str, &String)> = [
+            (Operation::Query, "query", &emit.query),
+            (Operation::Update, "update", &emit.update),
+            (Operation::Action, "action", &emit.action),
         ]
         .into_iter()
-        .filter_map(|(kind, name, key)| Some((kind, name, key.as_ref()?)))
+        .filter_map(|(operation, name, key)| Some((operation, name, key.as_ref()?)))
         .collect();
-        let [(kind, name, key)] = given.as_slice() else {
+        let [(operation, name, key)] = given.as_slice() else {
             let names: Vec<&str> = given.iter().map(|(_, name, _)| *name).collect();
             let found = if names.is_empty() { "none".to_owned() } else { names.join(" and ") };
-            self.problem(path, format!("needs exactly one of `query`, `update` and `action`, but has {found}"));
-            return (RequestKind::Query, self.template(path, ""));
+            self.problem(
+                path,
+                format!("needs exactly one of `query`, `update` and `action`, but has {found}"),
+            );
+            return (Operation::Query, self.template(path, ""));
         };
-        (*kind, self.name_template(format!("{path}.{name}"), key))
+        (*operation, self.name_template(format!("{path}.{name}"), key, check_key))
     }
 
     fn time(&mut self, path: &str, index: usize, at: &TimeConfig, all: &[EmitConfig]) -> Option<At> {
@@ -438,7 +456,11 @@ impl Compiler {
         let mut slot = |key: &str, name: &Option<String>| {
             name.as_ref().map(|name| self.slot(format!("{path}.{key}"), name))
         };
-        Some(At { base, clock: slot("clock", &at.clock), plus_minutes: slot("plus_minutes", &at.plus_minutes) })
+        Some(At {
+            base,
+            clock: slot("clock", &at.clock),
+            plus_minutes: slot("plus_minutes", &at.plus_minutes),
+        })
     }
 
     fn field(&mut self, path: &str, name: &str, field: &FieldConfig) -> Field {
@@ -456,17 +478,20 @@ impl Compiler {
         Field { name: encoded.into(), value }
     }
 
-    /// A template whose text is a name, so it must not be empty or longer than names are.
-    fn name_template(&mut self, path: String, text: &str) -> Template {
+    /// A template whose text is a name: without columns in it, it can be checked now.
+    fn name_template(
+        &mut self,
+        path: String,
+        text: &str,
+        check: impl FnOnce(&str) -> Result<(), String>,
+    ) -> Template {
+        let problems = self.problems.len();
         let template = self.template(&path, text);
-        if let Some(name) = template.literal() {
-            if name.is_empty() {
-                self.problem(path, "is empty");
-            } else if name.len() > NAME_BYTES_MAX {
-                self.problem(path, format!("is {} bytes long, the limit is {NAME_BYTES_MAX}", name.len()));
-            } else if name.chars().any(char::is_control) {
-                self.problem(path, "has control characters");
-            }
+        if let Some(name) = template.literal()
+            && self.problems.len() == problems
+            && let Err(rule) = check(name)
+        {
+            self.problem(path, format!("the name `{name}` {rule}"));
         }
         template
     }
@@ -500,19 +525,11 @@ impl Compiler {
     }
 }
 
-/// Every mistake in the mapping of `config`. With the `header` of its source, columns that the source lacks as well.
-#[must_use]
-pub fn check_mapping(config: &FeedConfig, header: Option<&[String]>) -> Vec<ConfigProblem> {
-    let mapping = match Mapping::compile(config) {
-        Ok(mapping) => mapping,
-        Err(problems) => return problems,
-    };
-    let Some(header) = header else {
-        return Vec::new();
-    };
+/// The columns that `header` lacks, each with the place that names it first.
+pub(crate) fn missing_columns(mapping: &Mapping, header: &[String]) -> Vec<ConfigProblem> {
     let missing = mapping.columns.iter().filter(|column| !header.iter().any(|name| **name == *column.name));
     missing
-        .map(|column| ConfigProblem::new(column.path.clone(), super::csv::unknown_column(&column.name, header)))
+        .map(|column| ConfigProblem::new(column.path.clone(), unknown_column(&column.name, header)))
         .collect()
 }
 

@@ -25,6 +25,9 @@ struct Start {
     at: Millis,
     /// The record it came from.
     record: u64,
+    /// The latest record asked about. Requests in the order of their times come from records back and forth; an earlier
+    /// record must not look like a feed that has fallen behind.
+    reached: u64,
     /// The first time seen, and when a request of that time is due.
     time: Option<(EventTime, Millis)>,
 }
@@ -39,11 +42,12 @@ impl Pace {
     /// At a rate, what counts are records of the source, so that a record that becomes nothing leaves a gap. At a speed, a
     /// request without a time is due at once, and so is one from before the first.
     pub(crate) fn due(&mut self, now: Millis, record: u64, at: Option<EventTime>) -> Millis {
-        let start = self.start.get_or_insert(Start { at: now, record, time: None });
+        let start = self.start.get_or_insert(Start { at: now, record, reached: record, time: None });
         match self.replay {
             Replay::Fast => now,
             Replay::Rate(per_second) => {
-                let due = start.at + scaled(record.saturating_sub(start.record), 1000.0 / per_second);
+                start.reached = start.reached.max(record);
+                let due = start.at + scaled(start.reached - start.record, 1000.0 / per_second);
                 let behind = now.since(due + CATCH_UP_MAX);
                 start.at = start.at + behind;
                 due + behind
@@ -104,7 +108,7 @@ mod tests {
         assert_eq!(pace.due(Millis::new(2500), 291, None), Millis::new(2000), "half a second is made up for");
         assert_eq!(pace.due(Millis::new(9000), 291, None), Millis::new(8000), "six seconds are not");
         assert_eq!(pace.due(Millis::new(9000), 541, None), Millis::new(9000));
-        assert_eq!(pace.due(Millis::new(9000), 40, None), Millis::new(7000), "a record from before is due");
+        assert_eq!(pace.due(Millis::new(9000), 40, None), Millis::new(9000), "goes with the latest");
     }
 
     #[test]
@@ -112,7 +116,11 @@ mod tests {
         let mut pace = Pace::new(Replay::Speed(3600.0));
         assert_eq!(pace.due(Millis::new(10), 1, None), Millis::new(10));
         let hour = 3_600_000;
-        assert_eq!(pace.due(Millis::new(500), 1, at(5 * hour)), Millis::new(500), "the first time starts the clock");
+        assert_eq!(
+            pace.due(Millis::new(500), 1, at(5 * hour)),
+            Millis::new(500),
+            "the first time starts the clock"
+        );
         assert_eq!(pace.due(Millis::new(500), 2, at(6 * hour)), Millis::new(1500));
         assert_eq!(pace.due(Millis::new(900), 3, at(4 * hour)), Millis::new(500), "late: due already");
         assert_eq!(pace.due(Millis::new(900), 3, at(6 * hour + 1)), Millis::new(1501), "never early");

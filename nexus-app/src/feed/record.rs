@@ -93,7 +93,10 @@ impl<'a> Record<'a> {
     pub(crate) fn float(self, slot: usize) -> Result<Option<f64>, Malformed> {
         let value = match self.cells[slot] {
             Cell::Na => return Ok(None),
-            #[expect(clippy::cast_precision_loss, reason = "the documented reading of a whole number as a float")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "the documented reading of a whole number as a float"
+            )]
             Cell::Int(value) => Some(value as f64),
             Cell::Float(value) => Some(value),
             Cell::Text(span) => self.str(span).parse::<f64>().ok(),
@@ -117,7 +120,9 @@ impl<'a> Record<'a> {
                 "false" | "0" => Ok(Some(false)),
                 _ => Err(self.not_a("truth value (`true`, `false`, `1` or `0`)", slot)),
             },
-            Cell::Int(_) | Cell::Float(_) => Err(self.not_a("truth value (`true`, `false`, `1` or `0`)", slot)),
+            Cell::Int(_) | Cell::Float(_) => {
+                Err(self.not_a("truth value (`true`, `false`, `1` or `0`)", slot))
+            }
         }
     }
 

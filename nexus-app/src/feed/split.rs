@@ -137,11 +137,6 @@ impl Splitter {
         self.line
     }
 
-    /// Whether the input read so far ends in the middle of a line.
-    pub(crate) const fn is_mid_line(&self) -> bool {
-        self.start < self.end || self.skipping
-    }
-
     /// The next piece.
     pub(crate) fn next(&mut self) -> Piece {
         if !self.begun && !self.skip_mark() {
@@ -290,7 +285,8 @@ impl Splitter {
         if self.in_quotes && memchr2(b'\n', b'\r', window).is_some() {
             return self.first_line_unclosed();
         }
-        let piece = Piece::Malformed { head: self.head(self.window_end()), line: self.line, fault: Fault::TooLong };
+        let piece =
+            Piece::Malformed { head: self.head(self.window_end()), line: self.line, fault: Fault::TooLong };
         self.line += self.lines_within(self.start..self.window_end());
         let resume = self.window_end();
         self.begin_at(resume);
