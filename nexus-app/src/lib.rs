@@ -2,4 +2,5 @@
 
 pub mod behaviors;
 pub mod feed;
+pub mod report;
 pub mod topology;
