@@ -191,12 +191,12 @@ impl Node {
         self.inner.groups.declare(spec);
     }
 
-    /// Puts an agent into the route table. Its inbox takes messages from now on; its actor is its supervisor's business.
-    pub(crate) fn declare(
-        &self,
-        name: Arc<str>,
-        template: &AgentTemplate,
-    ) -> Result<AgentSpec, DeclareError> {
+    /// Puts an agent into the route table. Its inbox takes messages from now on; its actor is its supervisor's business: spawn
+    /// an [`Agent`](crate::agent::Agent) with the answer as its arguments.
+    ///
+    /// # Errors
+    /// [`DeclareError`]; nothing is declared then.
+    pub fn declare(&self, name: Arc<str>, template: &AgentTemplate) -> Result<AgentSpec, DeclareError> {
         self.check_behavior(&template.behavior)?;
         if self.routes().len() >= self.agents_max() {
             return Err(DeclareError::TooManyAgents { name, limit: self.agents_max() });

@@ -8,6 +8,8 @@ mod behavior;
 mod cell;
 mod family;
 mod host;
+#[cfg(test)]
+mod host_test;
 mod id;
 mod inbox;
 mod level;

@@ -198,9 +198,9 @@ fn display<T: Target + ?Sized>(to: &T) -> String {
 
 /// The request with the context of the request being handled, unless it brings its own.
 #[inline]
-fn traced(mut request: Request) -> Request {
-    if request.trace.is_none() {
-        request.trace = TraceContext::current().map(Box::new);
+fn traced(request: Request) -> Request {
+    match TraceContext::current() {
+        Some(trace) if request.trace().is_none() => request.with_trace(trace),
+        _ => request,
     }
-    request
 }
