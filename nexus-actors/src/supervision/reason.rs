@@ -84,6 +84,16 @@ impl ExitReason {
         }
     }
 
+    /// The text a supervisor hands to ractor's `stop` when it ends for this reason; [`ExitReason::of_stop`] reads it back as
+    /// the same class of exit.
+    #[must_use]
+    pub(crate) fn stop_text(&self) -> String {
+        match self {
+            Self::Normal | Self::Shutdown(_) | Self::Escalated(_) => self.to_string(),
+            Self::Killed | Self::Error(_) | Self::StartFailed(_) => format!("shutdown: {self}"),
+        }
+    }
+
     /// The causes from this exit down to the first one, outermost first: a line each for an operator's last word.
     #[must_use]
     pub fn chain(&self) -> Vec<String> {

@@ -57,7 +57,8 @@ pub enum Event {
         /// Id of the child under it.
         child: Arc<str>,
     },
-    /// A child exited and its supervisor saw it. `restart` tells what the supervisor decided.
+    /// A child exited by itself and its supervisor saw it. What the supervisor made of it follows: restarts, terminations, an
+    /// escalation, or nothing.
     #[serde(rename = "supervision.child_exited")]
     ChildExited {
         /// Path of the supervisor.
@@ -102,6 +103,28 @@ pub enum Event {
         child: Arc<str>,
         /// The start function's error.
         reason: ExitReason,
+    },
+    /// A child will be started again, after its back-off.
+    #[serde(rename = "supervision.restart_delayed")]
+    RestartDelayed {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// Id of the child under it.
+        child: Arc<str>,
+        /// How long it waits, in milliseconds.
+        delay_ms: u64,
+        /// Why it ended, or why its last start failed.
+        reason: ExitReason,
+    },
+    /// A killed child did not reach an await point in time. Its supervisor goes on without it; it still occupies its thread.
+    #[serde(rename = "supervision.child_unresponsive")]
+    ChildUnresponsive {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// Id of the child under it.
+        child: Arc<str>,
+        /// How long the supervisor waited after the kill, in milliseconds.
+        waited_ms: u64,
     },
     /// A supervisor gave up and ends: its intensity was exceeded.
     #[serde(rename = "supervision.escalated")]
@@ -162,6 +185,8 @@ impl Event {
             Self::ChildRestarted { .. } => "supervision.child_restarted",
             Self::ChildTerminated { .. } => "supervision.child_terminated",
             Self::StartFailed { .. } => "supervision.start_failed",
+            Self::RestartDelayed { .. } => "supervision.restart_delayed",
+            Self::ChildUnresponsive { .. } => "supervision.child_unresponsive",
             Self::Escalated { .. } => "supervision.escalated",
             Self::DeadLetter { .. } => "route.dead_letter",
             Self::FeedStarted { .. } => "feed.started",
