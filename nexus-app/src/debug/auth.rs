@@ -77,7 +77,11 @@ pub(crate) async fn require_control(
 
 /// Refuses what another web site makes a browser send: a foreign `Host` at a loopback address (DNS rebinding) and changing
 /// requests of foreign origin.
-pub(crate) async fn refuse_foreign(State(state): State<DebugState>, request: Request, next: Next) -> Response {
+pub(crate) async fn refuse_foreign(
+    State(state): State<DebugState>,
+    request: Request,
+    next: Next,
+) -> Response {
     let checked = check_host(&state, &request).and_then(|()| check_origin(&request));
     match checked {
         Ok(()) => next.run(request).await,
@@ -160,7 +164,9 @@ mod tests {
         let token = Secret::new("0123456789abcdef".into());
         let passes = |value: &str| check_token(Some(&token), &with_authorization(value)).is_ok();
         assert!(passes("Bearer 0123456789abcdef") && passes("bearer  0123456789abcdef"));
-        for wrong in ["", "Bearer", "Bearer ", "Bearer 0", "Bearer 0123456789abcdefg", "Basic 0123456789abcdef"] {
+        for wrong in
+            ["", "Bearer", "Bearer ", "Bearer 0", "Bearer 0123456789abcdefg", "Basic 0123456789abcdef"]
+        {
             assert!(!passes(wrong), "{wrong:?}");
         }
         assert!(check_token(Some(&token), &HeaderMap::new()).is_err());
@@ -181,7 +187,8 @@ mod tests {
         for own in ["localhost", "LOCALHOST.", "127.0.0.1", "127.1.2.3", "[::1]"] {
             assert!(is_loopback_name(own), "{own}");
         }
-        for foreign in ["evil.example", "localhost.evil.example", "10.0.0.1", "[::2]", "", "127.0.0.1.nip.io"] {
+        for foreign in ["evil.example", "localhost.evil.example", "10.0.0.1", "[::2]", "", "127.0.0.1.nip.io"]
+        {
             assert!(!is_loopback_name(foreign), "{foreign}");
         }
     }

@@ -51,7 +51,7 @@ async fn read(body: Body, limit: usize, deadline: Option<Deadline>) -> Result<By
         .with("limit", json!(limit))
     };
     // Known beforehand: nothing needs to be read.
-    if http_body::Body::size_hint(&body).lower() > limit as u64 {
+    if axum::body::HttpBody::size_hint(&body).lower() > limit as u64 {
         return Err(too_large());
     }
     let collecting = Limited::new(body, limit).collect();
@@ -131,7 +131,10 @@ mod tests {
     #[test]
     fn errors_have_a_place() {
         let broken = problem(b"{\n  \"count\": }");
-        assert_eq!((&broken["status"], &broken["line"], &broken["column"]), (&json!(400), &json!(2), &json!(12)));
+        assert_eq!(
+            (&broken["status"], &broken["line"], &broken["column"]),
+            (&json!(400), &json!(2), &json!(12))
+        );
         let wrong = problem(b"{\"count\": 300}");
         assert_eq!((&wrong["status"], &wrong["path"]), (&json!(422), &json!("count")));
         assert_eq!(problem(b"{\"count\": 1} x")["code"], "malformed_json");

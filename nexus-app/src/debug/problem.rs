@@ -89,6 +89,12 @@ impl Problem {
     }
 }
 
+impl ProblemDetails {
+    pub(crate) const fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
 #[cfg(test)]
 impl ProblemDetails {
     pub(crate) fn detail_len(&self) -> usize {
@@ -98,8 +104,7 @@ impl ProblemDetails {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
-        let status =
-            StatusCode::from_u16(self.details.status).expect("it was made from a StatusCode");
+        let status = StatusCode::from_u16(self.details.status).expect("it was made from a StatusCode");
         let body = serde_json::to_vec(&self.details).expect("text, numbers and JSON values serialize");
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();

@@ -106,9 +106,12 @@ impl NodeMetrics {
         self.counter(meter, "nexus.agent.state_updates", "Updates handled to the end", |sample| {
             sample.updates
         });
-        self.counter(meter, "nexus.events.emitted", "Events: starts, exits, restarts and the like", |sample| {
-            sample.events
-        });
+        self.counter(
+            meter,
+            "nexus.events.emitted",
+            "Events: starts, exits, restarts and the like",
+            |sample| sample.events,
+        );
     }
 
     fn observe_messages(self: &Arc<Self>, meter: &Meter) {
@@ -116,9 +119,12 @@ impl NodeMetrics {
         self.counter(meter, "nexus.messages.processed", "Messages handled to the end", |sample| {
             sample.tally.processed
         });
-        self.counter(meter, "nexus.messages.rejected", "Messages refused because an inbox was full", |sample| {
-            sample.tally.rejected
-        });
+        self.counter(
+            meter,
+            "nexus.messages.rejected",
+            "Messages refused because an inbox was full",
+            |sample| sample.tally.rejected,
+        );
         self.gauge(meter, "nexus.messages.queued", "Messages waiting or being handled", |sample| {
             sample.tally.queued
         });

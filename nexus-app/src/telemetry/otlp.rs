@@ -116,14 +116,19 @@ impl RuntimeClient {
     fn report(&self, path: &str, failure: Option<String>) {
         let failed_before = self.failing.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
-            Some(error) if !failed_before => tracing::warn!(path, error, "OTLP export fails; it goes on trying"),
+            Some(error) if !failed_before => {
+                tracing::warn!(path, error, "OTLP export fails; it goes on trying")
+            }
             None if failed_before => tracing::info!(path, "OTLP export works again"),
             _ => {}
         }
     }
 }
 
-async fn exchange(connection: Connection, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpError> {
+async fn exchange(
+    connection: Connection,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, HttpError> {
     let answered = match &connection {
         Connection::Plain(client) => client.request(request).await?,
         Connection::Tls(client) => client.request(request).await?,
@@ -148,7 +153,8 @@ impl HttpClient for RuntimeClient {
             let request = request.map(Full::new);
             let exchanging = exchange(self.connection.clone(), request);
             // The timer, too, belongs to the runtime.
-            let task = self.runtime.spawn(async move { tokio::time::timeout(EXPORT_TIMEOUT, exchanging).await });
+            let task =
+                self.runtime.spawn(async move { tokio::time::timeout(EXPORT_TIMEOUT, exchanging).await });
             let result: Result<Response<Bytes>, HttpError> = match task.await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(format!("no answer within {EXPORT_TIMEOUT:?}").into()),
