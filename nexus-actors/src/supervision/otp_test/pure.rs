@@ -236,7 +236,7 @@ impl PureWorld {
                     }
                 };
             }
-            Effect::AbortStart { .. } => {}
+            Effect::AbortStart { .. } | Effect::Exited { .. } | Effect::Ended { .. } => {}
             Effect::Stop { process, .. } | Effect::Discard { process } => self.stop(process.0),
             Effect::Kill { process } => self.kill(process.0),
             Effect::Arm { timer, after } => {
