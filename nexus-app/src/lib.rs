@@ -1,6 +1,7 @@
 //! The operator's side of Nexus: supervisor binary, TOML topology, feeds, debug endpoint, web page.
 
 pub mod behaviors;
+pub mod boot;
 pub mod debug;
 pub mod feed;
 pub mod report;

@@ -70,7 +70,10 @@ fn supervisor_child(
         spec = spec.child(supervisor_child(node, limits, nested)?);
     }
     let child = ChildSpec::supervisor(spec);
-    Ok(child.restart(restart(config.restart)).shutdown(shutdown(config.shutdown)).significant(config.significant))
+    Ok(child
+        .restart(restart(config.restart))
+        .shutdown(shutdown(config.shutdown))
+        .significant(config.significant))
 }
 
 fn agent_child(
@@ -154,5 +157,5 @@ const fn level(config: topology::Level) -> Level {
 }
 
 const fn backoff(config: &BackoffConfig) -> Backoff {
-    Backoff { initial: config.initial, max: config.max, factor: config.factor }
+    Backoff { base: config.initial, factor: config.factor, cap: config.max }
 }
