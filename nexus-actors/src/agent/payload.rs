@@ -1,5 +1,7 @@
 //! The one payload form: MessagePack in reference-counted bytes (design decision D2).
 
+use std::io::Cursor;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -45,10 +47,10 @@ impl Payload {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, AgentError> {
         let malformed = |reason: String| AgentError::Malformed { reason };
         let bytes: &[u8] = if self.0.is_empty() { &[0xc0] } else { &self.0 };
-        let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
+        let mut decoder = rmp_serde::Deserializer::new(Cursor::new(bytes));
         decoder.set_max_depth(DEPTH_MAX);
         let value = T::deserialize(&mut decoder).map_err(|error| malformed(error.to_string()))?;
-        match decoder.get_ref().len() {
+        match bytes.len() as u64 - decoder.position() {
             0 => Ok(value),
             left => Err(malformed(format!("{left} bytes after the value"))),
         }
