@@ -1,7 +1,6 @@
 //! The operator's side of Nexus: supervisor binary, TOML topology, feeds, debug endpoint, web page.
 
 pub mod behaviors;
-pub mod boot;
 pub mod cli;
 pub mod feed;
 pub mod logging;
