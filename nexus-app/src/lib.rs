@@ -2,8 +2,13 @@
 
 pub mod behaviors;
 pub mod boot;
+pub mod cli;
 pub mod debug;
 pub mod feed;
+pub mod logging;
+mod nexus;
 pub mod report;
 pub mod telemetry;
 pub mod topology;
+
+pub use nexus::Nexus;
