@@ -1,4 +1,9 @@
 //! The operator's side of Nexus: supervisor binary, TOML topology, feeds, debug endpoint, web page.
 
+pub mod behaviors;
+pub mod boot;
+pub mod debug;
 pub mod feed;
+pub mod report;
+pub mod telemetry;
 pub mod topology;

@@ -58,7 +58,7 @@ pub struct FeedConfig {
     /// (`at`). Default: no reordering. Requests later than this are delivered at once and counted as late. Larger values
     /// hold more requests in memory.
     #[serde(default, with = "humantime_serde::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "nexus-duration"))]
     #[garde(skip)]
     pub reorder: Option<Duration>,
     /// How much memory `reorder` may use, 64 KiB to 64 GiB. Past it the earliest requests leave early, and those that

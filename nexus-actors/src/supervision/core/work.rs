@@ -246,6 +246,7 @@ impl<S: Clone, P: Process> Core<S, P> {
         let StartFailure::Failed(error) = failure else { return self.start_ignored(lane, key) };
         let Some(child) = self.table.get(key) else { return };
         let (id, temporary) = (child.id.clone(), child.rules.restart == Restart::Temporary);
+        let boot_error = format!("child `{id}`: {error}");
         let reason = ExitReason::StartFailed(error);
         self.record_failed_start(key, &reason);
         let supervisor = self.path.clone();
@@ -258,10 +259,10 @@ impl<S: Clone, P: Process> Core<S, P> {
         match work.job {
             Job::Boot => {
                 let why: Arc<str> = format!("`{id}` did not start").into();
-                self.close(ExitReason::StartFailed(format!("child `{id}`: {reason}").into()), why);
+                self.close(ExitReason::StartFailed(boot_error.into()), why);
             }
-            Job::Start { .. } => self.table.remove(key),
-            Job::Cycle { .. } if temporary => self.table.remove(key),
+            Job::Start { .. } => self.discard(key),
+            Job::Cycle { .. } if temporary => self.discard(key),
             Job::Cycle { .. } | Job::Restart { .. } => {
                 let token = WaitId(self.next_id());
                 let waiting = Waiting { token, cause: id, reason, timer: None };
@@ -272,8 +273,14 @@ impl<S: Clone, P: Process> Core<S, P> {
         }
     }
 
+    fn discard(&mut self, key: ChildKey) {
+        self.ended(key);
+        self.table.remove(key);
+    }
+
     /// There is nothing to run: the child stays down, or goes if it is not kept.
     fn start_ignored(&mut self, lane: ChildKey, key: ChildKey) {
+        self.ended(key);
         self.forget(key);
         self.advance(lane);
     }
@@ -391,7 +398,17 @@ impl<S: Clone, P: Process> Core<S, P> {
 
     fn after_stop(&mut self, job: &Job, key: ChildKey) {
         match job {
-            Job::Terminate { .. } | Job::Restart { .. } => self.forget(key),
+            Job::Terminate { .. } => {
+                self.ended(key);
+                self.forget(key);
+            }
+            Job::Restart { .. } => {
+                // A temporary sibling is terminated, but not started again.
+                if self.table.get(key).is_some_and(|child| child.rules.restart == Restart::Temporary) {
+                    self.ended(key);
+                }
+                self.forget(key);
+            }
             // The specification is needed for the start that follows.
             Job::Cycle { .. } | Job::Boot | Job::Start { .. } | Job::RestartCall { .. } => {}
         }

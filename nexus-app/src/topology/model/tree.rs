@@ -41,9 +41,9 @@ pub struct SupervisorConfig {
     #[serde(default)]
     #[garde(skip)]
     pub restart: Restart,
-    /// How its own supervisor stops it. Default `infinity`, so that it can stop its children in order.
+    /// How its own supervisor stops it: a time limit of at most 24 h, `infinity` or `brutal_kill`. Default `infinity`, so that it can stop its children in order.
     #[serde(default = "default_supervisor_shutdown")]
-    #[garde(skip)]
+    #[garde(custom(format::bounded))]
     pub shutdown: Shutdown,
     /// Whether its end counts for its own supervisor's `auto_shutdown`; then `restart` must not be `permanent`. Default false.
     #[serde(default)]
@@ -79,8 +79,8 @@ pub struct BackoffConfig {
     pub max: Duration,
     /// How much longer each pause is than the one before, 1 to 100. Default 2; 1 keeps it constant.
     #[serde(default = "default_backoff_factor")]
-    #[garde(range(min = 1.0, max = 100.0))]
-    pub factor: f64,
+    #[garde(range(min = 1, max = 100))]
+    pub factor: u32,
 }
 
 /// One agent, or a family of agents that are alike.
@@ -103,9 +103,9 @@ pub struct AgentConfig {
     #[serde(default)]
     #[garde(skip)]
     pub restart: Restart,
-    /// How it is stopped. Default `5s`.
+    /// How it is stopped: a time limit of at most 24 h, `infinity` or `brutal_kill`. Default `5s`.
     #[serde(default = "default_agent_shutdown")]
-    #[garde(skip)]
+    #[garde(custom(format::bounded))]
     pub shutdown: Shutdown,
     /// Messages its inbox holds before senders meet `overloaded`, 1 to 1,048,576. Default: `limits.inbox`. A larger one takes
     /// longer bursts and more memory, and makes the last message in it wait longer.
@@ -191,6 +191,6 @@ const fn default_backoff_max() -> Duration {
     Duration::from_secs(30)
 }
 
-const fn default_backoff_factor() -> f64 {
-    2.0
+const fn default_backoff_factor() -> u32 {
+    2
 }
