@@ -1,5 +1,6 @@
 //! The shell with real actors: what only ractor can get wrong.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use super::{
     ChildRules, ChildSpec, ExitReason, Found, Restart, Root, RootError, Shutdown, SpecError, StartChild,
     StartContext, StartError, Started, Status, Strategy, SupervisorEnv, SupervisorError, SupervisorSpec,
+    SupervisorView,
 };
 use crate::clock::Clock;
 use crate::telemetry::{Event, Events};
@@ -525,6 +527,14 @@ async fn many_dynamic_children() {
     assert_eq!(dropped, COUNT + COUNT / 10);
 }
 
+fn is_complete(view: &Arc<SupervisorView>) -> bool {
+    let children = view.children(0, 10);
+    children.len() == 3
+        && children
+            .iter()
+            .all(|child| child.status == Status::Running && child.nested.as_ref().is_none_or(is_complete))
+}
+
 /// Goal: under random kills on many threads, of workers and supervisors alike, a tree ends up complete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tree_heals_under_random_kills() {
@@ -543,26 +553,31 @@ async fn a_tree_heals_under_random_kills() {
         .child(inner("rest", Strategy::RestForOne))
         .child(inner("one", Strategy::OneForOne));
     let root = fixture.start(spec).await;
-    let complete = root.view().totals().active;
-    for _ in 0..1000 {
-        let supervisor = ["all", "rest", "one"][rng.random_range(0..3)];
-        let path = match rng.random_range(0..4) {
-            0 => format!("root/{supervisor}"),
-            index => format!("root/{supervisor}/{}", ["a", "b", "c"][index - 1]),
-        };
-        if let Some(cell) = root.view().find(&path).and_then(|found| found.cell()) {
-            cell.kill();
+    let story = async {
+        let mut killed = BTreeSet::new();
+        while killed.len() < 1000 {
+            let supervisor = ["all", "rest", "one"][rng.random_range(0..3)];
+            let path = match rng.random_range(0..10) {
+                0 => format!("root/{supervisor}"),
+                index => format!("root/{supervisor}/{}", ["a", "b", "c"][index % 3]),
+            };
+            let found = root.view().find(&path).filter(|found| status(found) == Status::Running);
+            if let Some(cell) =
+                found.and_then(|found| found.cell()).filter(|cell| killed.insert(cell.get_id()))
+            {
+                cell.kill();
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
-    let healed = async {
-        while root.view().totals().active < complete {
+        while !is_complete(root.view()) {
             tokio::task::yield_now().await;
         }
     };
-    let healed = tokio::time::timeout(Duration::from_secs(60), healed).await;
-    assert!(fixture.events().iter().any(|event| matches!(event, Event::ChildRestarted { .. })));
+    let healed = tokio::time::timeout(Duration::from_secs(60), story).await;
     assert!(healed.is_ok(), "seed {seed}: {:#?}", root.view().snapshot("root", 9, 0, 9, &|_| None));
+    assert!(root.view().restarts() > 10, "supervisors were restarted: {}", root.view().restarts());
+    let exits = fixture.events().into_iter().filter(|event| matches!(event, Event::ChildExited { .. }));
+    assert!(exits.count() > 100, "most kills were seen one by one");
     root.shutdown().await;
 }
 
