@@ -24,14 +24,14 @@ const STDIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  nexus ask carrier/UA summary                          Query a key
-  nexus ask carrier/UA limit --default 10               The same, with an answer for when there is no value
-  nexus ask kv/settings limit --update 25               Set a key; the value is JSON, or else text
-  nexus ask kv/settings add --action key=limit by=3     Do something, with arguments
+  nexus ask carrier/UA summary                        Query a key
+  nexus ask kv/settings limit --default 10            Query, with a default
+  nexus ask kv/settings limit --update 25             Set a key
+  nexus ask kv/settings add --action key=limit by=3   Do something, with arguments
   nexus ask kv/settings put --action --json '{\"tags\": [\"a\", \"b\"]}'
   generate | nexus ask kv/settings put --action --json -
 
-A VALUE that reads as JSON is sent as such (25, true, [1,2]), everything else as text (WN, 2013-01-01).
+A VALUE that reads as JSON is sent as such (25, true, [1,2]), everything else as text (WN).
 Write '\"25\"' to send digits as text.")]
 pub(crate) struct AskArgs {
     /// The agent's name, such as carrier/UA
@@ -100,12 +100,13 @@ impl Change {
         }
         let mut fields = Map::new();
         for argument in &self.arguments {
-            let (name, value) = argument.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-                CliError::usage(
-                    format!("argument {argument:?} is no NAME=VALUE"),
-                    "write arguments as limit=3, or all of them as --json '{\"limit\": 3}'",
-                )
-            })?;
+            let (name, value) =
+                argument.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+                    CliError::usage(
+                        format!("argument {argument:?} is no NAME=VALUE"),
+                        "write arguments as limit=3, or all of them as --json '{\"limit\": 3}'",
+                    )
+                })?;
             if fields.insert(name.to_owned(), json_or_text(value)).is_some() {
                 return Err(CliError::usage(format!("argument `{name}` is given twice"), "give it once"));
             }
@@ -117,7 +118,7 @@ impl Change {
 pub(crate) fn run(args: &AskArgs, context: &mut Context<'_>) -> Outcome {
     let mut request = args.change.request(&args.key)?;
     if let Some(default) = &args.default {
-        request.insert("payload".to_owned(), json_or_text(default));
+        request.insert("default".to_owned(), json_or_text(default));
     }
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     request.insert("timeout_ms".to_owned(), timeout_ms.into());
@@ -173,21 +174,33 @@ mod tests {
     fn requests_as_written() {
         let body = |change: &Change| Value::Object(change.request("k").unwrap());
         assert_eq!(body(&Change::default()), json!({ "operation": "query", "key": "k" }));
-        for (written, payload) in
-            [("25", json!(25)), ("WN", json!("WN")), ("\"25\"", json!("25")), ("[1]", json!([1])), ("-3.5", json!(-3.5))]
-        {
+        for (written, payload) in [
+            ("25", json!(25)),
+            ("WN", json!("WN")),
+            ("\"25\"", json!("25")),
+            ("[1]", json!([1])),
+            ("-3.5", json!(-3.5)),
+        ] {
             let update = Change { update: Some(written.to_owned()), ..Change::default() };
             assert_eq!(body(&update), json!({ "operation": "update", "key": "k", "payload": payload }));
         }
         assert_eq!(body(&action(&[], None)), json!({ "operation": "action", "key": "k" }));
-        assert_eq!(body(&action(&["by=3", "to=a=b", "x="], None))["payload"], json!({ "by": 3, "to": "a=b", "x": "" }));
+        assert_eq!(
+            body(&action(&["by=3", "to=a=b", "x="], None))["payload"],
+            json!({ "by": 3, "to": "a=b", "x": "" })
+        );
         assert_eq!(body(&action(&[], Some("[1, null]")))["payload"], json!([1, null]));
     }
 
     /// Goal: arguments that cannot be meant are refused with what to write.
     #[test]
     fn bad_arguments() {
-        for change in [action(&["novalue"], None), action(&["=1"], None), action(&["a=1", "a=2"], None), action(&[], Some("{"))] {
+        for change in [
+            action(&["novalue"], None),
+            action(&["=1"], None),
+            action(&["a=1", "a=2"], None),
+            action(&[], Some("{")),
+        ] {
             let error = change.request("k").unwrap_err();
             assert_eq!(error.exit(), Exit::Usage, "{error}");
             assert!(error.remedy().is_some());

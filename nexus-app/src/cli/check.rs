@@ -54,7 +54,8 @@ fn valid(file: &str, topology: &Topology, context: &mut Context<'_>) -> Outcome 
             "groups": groups, "feeds": feeds,
         }))?;
     } else {
-        let parts = [(supervisors, "supervisor"), (agents, "agent entry"), (groups, "group"), (feeds, "feed")];
+        let parts =
+            [(supervisors, "supervisor"), (agents, "agent entry"), (groups, "group"), (feeds, "feed")];
         let parts = parts.map(|(number, what)| plural(number, what)).join(", ");
         context.out.line(&format!("{file}: valid; node {}: {parts}", topology.node_name()))?;
     }

@@ -80,7 +80,9 @@ impl Client {
         let response = self.checked(response)?;
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         if !content_type.is_some_and(|value| value.starts_with("text/event-stream")) {
-            return Err(self.nonsense(path, format!("no event stream but {}", content_type.unwrap_or("nothing"))));
+            return Err(
+                self.nonsense(path, format!("no event stream but {}", content_type.unwrap_or("nothing")))
+            );
         }
         Ok(response.into_body().into_reader())
     }
@@ -191,6 +193,9 @@ mod tests {
         assert_eq!(encode("aircraft/N1 ü&?"), "aircraft%2FN1%20%C3%BC%26%3F");
         let client = Client::new(Endpoint { url: "http://h:1".to_owned(), token: None }).unwrap();
         let query = [("name", Some("a&b=*".to_owned())), ("sort", None), ("limit", Some("5".to_owned()))];
-        assert_eq!(client.address("/debug/agents", &query), "http://h:1/debug/agents?name=a%26b%3D%2A&limit=5");
+        assert_eq!(
+            client.address("/debug/agents", &query),
+            "http://h:1/debug/agents?name=a%26b%3D%2A&limit=5"
+        );
     }
 }

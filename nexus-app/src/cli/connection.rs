@@ -169,7 +169,11 @@ mod tests {
             environment
         }
 
-        fn endpoint(&self, connection: &Connection, more: &[(&str, &str)]) -> Result<(String, String), CliError> {
+        fn endpoint(
+            &self,
+            connection: &Connection,
+            more: &[(&str, &str)],
+        ) -> Result<(String, String), CliError> {
             let endpoint = connection.endpoint(&self.environment(more))?;
             Ok((endpoint.url, endpoint.token.map_or_else(String::new, |token| token.expose().to_owned())))
         }
@@ -244,7 +248,15 @@ mod tests {
     /// Goal: addresses and tokens that cannot work are refused before anything is sent, with the right form.
     #[test]
     fn bad_addresses_and_tokens() {
-        for url in ["", "127.0.0.1:7070", "ftp://host", "http://", "http://user:pw@host", "http://host?x=1", "https://host"] {
+        for url in [
+            "",
+            "127.0.0.1:7070",
+            "ftp://host",
+            "http://",
+            "http://user:pw@host",
+            "http://host?x=1",
+            "https://host",
+        ] {
             let error = base_url(url, "--url").unwrap_err();
             assert_eq!(error.exit(), Exit::Usage, "{url}");
         }

@@ -33,10 +33,7 @@ pub(crate) fn run(args: &DeadLettersArgs, context: &mut Context<'_>) -> Outcome 
     let client = args.connection.client(context.environment)?;
     let answer = client.get(
         "/debug/dead-letters",
-        &[
-            ("offset", Some(args.offset.to_string())),
-            ("limit", Some(args.limit.to_string())),
-        ],
+        &[("offset", Some(args.offset.to_string())), ("limit", Some(args.limit.to_string()))],
     )?;
     if context.out.is_json() {
         context.out.json(&answer)?;

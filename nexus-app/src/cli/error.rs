@@ -150,11 +150,15 @@ impl CliError {
             Self::NoNode { running, .. } if !running.is_empty() => {
                 format!("these do, name one with --node:\n{}", running.join("\n"))
             }
-            Self::NoNode { .. } => "start one with `nexus run FILE`, or name its address with --url".to_owned(),
+            Self::NoNode { .. } => {
+                "start one with `nexus run FILE`, or name its address with --url".to_owned()
+            }
             Self::SeveralNodes { same_name: true, .. } => "name one with --url".to_owned(),
             Self::SeveralNodes { .. } => "name one with --node NAME".to_owned(),
             Self::Unreachable { .. } => "start one with `nexus run FILE`, or name it with --url".to_owned(),
-            Self::TimedOut { .. } => "it may be overloaded: try again, or allow more with --timeout".to_owned(),
+            Self::TimedOut { .. } => {
+                "it may be overloaded: try again, or allow more with --timeout".to_owned()
+            }
             Self::Denied { status: 401, token_sent: false, .. } => {
                 "it wants the token that `nexus run` prints at start: give it with --token-file FILE or \
                  NEXUS_TOKEN"
@@ -215,10 +219,7 @@ mod tests {
         let url = || "http://127.0.0.1:7070".to_owned();
         let unreachable = CliError::Unreachable { url: url(), reason: "Connection refused".to_owned() };
         assert_eq!(unreachable.to_string(), "no node answers at http://127.0.0.1:7070: Connection refused");
-        assert_eq!(
-            unreachable.remedy().unwrap(),
-            "start one with `nexus run FILE`, or name it with --url"
-        );
+        assert_eq!(unreachable.remedy().unwrap(), "start one with `nexus run FILE`, or name it with --url");
         let denied =
             CliError::Denied { url: url(), detail: "no token".to_owned(), status: 401, token_sent: false };
         assert!(denied.remedy().unwrap().contains("NEXUS_TOKEN"));

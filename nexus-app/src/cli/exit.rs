@@ -96,7 +96,10 @@ mod tests {
         assert!(Exit::ALL.windows(2).all(|pair| pair[0].code() < pair[1].code()));
         for table in [Exit::help(), Exit::markdown()] {
             for exit in Exit::ALL {
-                assert!(table.contains(&exit.code().to_string()) && table.contains(exit.meaning()), "{table}");
+                assert!(
+                    table.contains(&exit.code().to_string()) && table.contains(exit.meaning()),
+                    "{table}"
+                );
             }
         }
     }

@@ -50,7 +50,8 @@ fn for_people(mut answer: Value) -> Value {
     }
     if let Some(exits) = answer.get_mut("exits").and_then(Value::as_array_mut) {
         for exit in exits {
-            let time = exit["unix_ms"].as_u64().map_or_else(String::new, |ms| format!("{}  ", clock_time(ms)));
+            let time =
+                exit["unix_ms"].as_u64().map_or_else(String::new, |ms| format!("{}  ", clock_time(ms)));
             *exit = format!("{time}{}", text(exit, "reason")).into();
         }
     }
@@ -66,7 +67,8 @@ mod tests {
     /// Goal: exits are readable lines with their time; the behavior's state is shown as it is.
     #[test]
     fn an_agent_for_people() {
-        let exit = json!({ "at_ms": 5, "unix_ms": 1_357_017_420_000_u64, "reason": "killed", "normal": false });
+        let exit =
+            json!({ "at_ms": 5, "unix_ms": 1_357_017_420_000_u64, "reason": "killed", "normal": false });
         let answer = json!({
             "name": "carrier/UA", "behavior": "carrier", "status": "running", "restarts": 1, "last_exit": exit,
             "exits": [exit], "state": { "flights": 58_665, "delay": { "p50": 0.0 } },

@@ -1,7 +1,7 @@
 //! `nexus run`: starts a node and stays until it ends.
 
 use std::io::{self, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,10 +29,10 @@ const LEFTOVERS: Duration = Duration::from_millis(200);
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  nexus run airspace.toml                     Run until Ctrl-C
-  nexus run airspace.toml --exit-when-done    End when all feeds have ended and their records are handled
-  nexus run airspace.toml --log debug         Log more than the topology says
-  zcat day.csv.gz | nexus run stdin.toml      Feed from standard input (source = \"-\")")]
+  nexus run airspace.toml                    Run until Ctrl-C
+  nexus run airspace.toml --exit-when-done   End when all records of all feeds are handled
+  nexus run airspace.toml --log debug        Log more than the topology says
+  zcat day.csv.gz | nexus run stdin.toml     Feed from standard input (source = \"-\")")]
 pub(crate) struct RunArgs {
     /// The topology file
     file: PathBuf,
@@ -108,9 +108,13 @@ impl RunOptions {
         Ok(Announced { path: self.announced.clone() })
     }
 
-    /// Writes a line to the standard error for people, without tearing progress bars.
+    /// Tells people on a terminal, without tearing progress bars; elsewhere it is a log record, so no place for secrets.
     pub fn say(&self, line: &str) {
-        self.progress.suspend(|| eprintln!("{line}"));
+        if io::stderr().is_terminal() {
+            self.progress.suspend(|| eprintln!("{line}"));
+        } else {
+            tracing::info!("{line}");
+        }
     }
 }
 
@@ -125,20 +129,16 @@ pub(crate) fn run(args: RunArgs, context: &mut Context<'_>) -> Outcome {
     watch_signals(&options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("nexus").build();
     let runtime = runtime.map_err(CliError::system("cannot start the tokio runtime"))?;
-    let ended = runtime.block_on(start(topology, context.behaviors.clone(), options, &args.file));
+    let ended = runtime.block_on(start(topology, context.behaviors.clone(), options));
     runtime.shutdown_timeout(LEFTOVERS);
     ended.map(|()| Exit::Ok)
 }
 
 /// Runs the node to its end. The one place where the command line meets the boot module.
-async fn start(
-    topology: Topology,
-    behaviors: Behaviors,
-    options: RunOptions,
-    _file: &Path,
-) -> Result<(), CliError> {
-    let ended = crate::boot::run(topology, behaviors, options).await;
-    ended.map(drop).map_err(|error| CliError::Tree(with_causes(&error)))
+async fn start(topology: Topology, behaviors: Behaviors, options: RunOptions) -> Result<(), CliError> {
+    let _ = (topology, behaviors, options);
+    let error = io::Error::other("this build has no boot module");
+    Err(CliError::Tree(with_causes(&error)))
 }
 
 fn start_logging(
@@ -149,9 +149,8 @@ fn start_logging(
 ) -> Result<(), CliError> {
     let environment = context.environment;
     let filter = logging::filter(args.log.as_deref(), environment.get("NEXUS_LOG"), &topology.telemetry.log);
-    let set_up = filter.and_then(|filter| {
-        logging::init(filter, LogFormat::of_stderr(use_color(environment)), progress)
-    });
+    let set_up = filter
+        .and_then(|filter| logging::init(filter, LogFormat::of_stderr(use_color(environment)), progress));
     set_up.map_err(|error| {
         CliError::usage(error.to_string(), "write it as `info` or `info,nexus_app::feed=debug`")
     })
@@ -186,6 +185,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn options(dir: &Path) -> RunOptions {

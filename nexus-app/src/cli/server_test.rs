@@ -82,33 +82,54 @@ fn problem(status: u16, code: &str, detail: &str) -> Response {
 
 async fn answer(State(seen): State<Seen>, request: Request) -> Response {
     let line = format!("{} {}", request.method(), request.uri());
-    let authorized =
-        request.headers().get("authorization").is_some_and(|value| *value == format!("Bearer {TOKEN}").as_str());
+    let authorized = request
+        .headers()
+        .get("authorization")
+        .is_some_and(|value| *value == format!("Bearer {TOKEN}").as_str());
     let path = request.uri().path().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
     seen.lock().push((line, serde_json::from_slice(&body).unwrap_or(Value::Null)));
     if path == "/healthz" {
-        return Json(json!({ "node": "test", "version": "0", "status": "ok", "uptime_ms": 1000, "agents": 1 }))
-            .into_response();
+        return Json(
+            json!({ "node": "test", "version": "0", "status": "ok", "uptime_ms": 1000, "agents": 1 }),
+        )
+        .into_response();
     }
     if !authorized {
         return problem(401, "unauthorized", "no or a wrong token");
     }
-    let agent = json!({ "name": "kv/a", "behavior": "kv", "status": "running", "queued": 2, "processed": 1234 });
+    let agent =
+        json!({ "name": "kv/a", "behavior": "kv", "status": "running", "queued": 2, "processed": 1234 });
     match path.as_str() {
-        "/debug/agents" => Json(json!({ "agents": [agent], "total": 7, "offset": 0, "limit": 1 })).into_response(),
-        "/debug/agents/kv%2Fa" => Json(json!({ "name": "kv/a", "exits": [], "state": { "limit": 3 } })).into_response(),
+        "/debug/agents" => {
+            Json(json!({ "agents": [agent], "total": 7, "offset": 0, "limit": 1 })).into_response()
+        }
+        "/debug/agents/kv%2Fa" => {
+            Json(json!({ "name": "kv/a", "exits": [], "state": { "limit": 3 } })).into_response()
+        }
         "/api/agents/kv%2Fa/ask" => Json(json!({ "value": { "limit": 3 } })).into_response(),
         "/api/agents/kv%2Fa/tell" => StatusCode::ACCEPTED.into_response(),
         "/api/agents/crashes/ask" => problem(502, "crashed", "the agent crashed: boom\u{1b}[2J"),
-        "/debug/agents/kv%2Fa/kill" | "/debug/supervisors/nexus%2Fsup/kill" => Json(json!({ "done": true })).into_response(),
+        "/debug/agents/kv%2Fa/kill" | "/debug/supervisors/nexus%2Fsup/kill" => {
+            Json(json!({ "done": "killed", "path": "/test/kv/a" })).into_response()
+        }
         "/debug/agents/kv%2Fa/stop" => problem(403, "control_off", "control is off"),
         "/debug/agents/kv%2Fa/level" => {
             Json(json!({ "requested": "emergent", "granted": "reactive" })).into_response()
         }
         "/debug/feeds" => Json(json!({ "feeds": [] })).into_response(),
-        "/debug/dead-letters" => Json(json!({ "dead_letters": [], "counts": { "crashed": 2 } })).into_response(),
+        "/debug/dead-letters" => {
+            Json(json!({ "dead_letters": [], "counts": { "crashed": 2 } })).into_response()
+        }
         "/debug/tree" => "no json at all".into_response(),
+        "/debug/events" if query.contains("format=json") => {
+            // Two pages; what comes after `newest` is left for the next reader.
+            let next = if query.contains("since=0&") { 1 } else { 2 };
+            let name = ["agent.started", "agent.stopped"][next - 1];
+            Json(json!({ "newest": 2, "missed": 0, "next_since": next, "events": [{ "seq": next, "event": name }] }))
+                .into_response()
+        }
         "/debug/events" => {
             let stream = "id: 1\nevent: agent.started\ndata: {\"seq\":1,\"unix_ms\":0,\"event\":\"agent.started\"}\n\n\
                           : keep-alive\n\ndata: {\"seq\":2,\"unix_ms\":0,\"event\":\"agent.stopped\"}\n\n";
@@ -136,7 +157,8 @@ fn ended(variables: &[(&str, &str)], line: &[&str]) -> Ended {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let behaviors = Behaviors::new();
     let format = cli.output;
-    let context = Context { environment: &environment, behaviors: &behaviors, out: Out::to(&mut out, format) };
+    let context =
+        Context { environment: &environment, behaviors: &behaviors, out: Out::to(&mut out, format) };
     let exit = execute(cli, context, &mut err, false);
     Ended { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
@@ -163,7 +185,23 @@ fn shows_what_the_node_says() {
     assert!(once.out.contains("node test") && once.out.contains("handled 1,234, 0/s"), "{}", once.out);
     let events = server.run(&["events", "-o", "json"]);
     let names: Vec<Value> = events.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(names.iter().map(|event| &event["event"]).collect::<Vec<_>>(), ["agent.started", "agent.stopped"]);
+    assert_eq!(
+        names.iter().map(|event| &event["event"]).collect::<Vec<_>>(),
+        ["agent.started", "agent.stopped"]
+    );
+    assert_eq!(server.last().0, "GET /debug/events?since=1&format=json");
+    let environment = Environment::of([("NEXUS_TOKEN", TOKEN)]);
+    let url = format!("http://{}", server.address);
+    let Command::Events(args) = parsed_events(&url) else { panic!("events were asked for") };
+    let mut out = Vec::new();
+    let mut since = 0;
+    let client = args.client(&environment).unwrap();
+    args.stream(&client, &mut since, &mut Out::to(&mut out, Format::Text)).unwrap();
+    assert_eq!(since, 2, "a stream is followed to its end");
+}
+
+fn parsed_events(url: &str) -> Command {
+    parse(["nexus", "events", "--follow", "--url", url].map(OsString::from)).unwrap().command
 }
 
 /// Goal: asks and tells carry the request as written.
@@ -172,7 +210,7 @@ fn asks_and_tells() {
     let server = Server::start();
     let asked = server.run(&["ask", "kv/a", "limit", "--default", "3", "--timeout", "2s"]);
     assert_eq!((asked.exit, asked.out.as_str()), (Exit::Ok, "limit: 3\n"));
-    let body = json!({ "operation": "query", "key": "limit", "payload": 3, "timeout_ms": 2000 });
+    let body = json!({ "operation": "query", "key": "limit", "default": 3, "timeout_ms": 2000 });
     assert_eq!(server.last(), ("POST /api/agents/kv%2Fa/ask".to_owned(), body));
     let told = server.run(&["tell", "kv/a", "add", "--action", "by=3"]);
     assert_eq!((told.exit, told.out.as_str()), (Exit::Ok, "sent to kv/a\n"));
@@ -263,6 +301,7 @@ fn a_closed_pipe_is_fine() {
     let cli = parse(["nexus", "version"].map(OsString::from)).unwrap();
     let out = Out::to_writer(Closed, Format::Text);
     let mut err = Vec::new();
-    let exit = execute(cli, Context { environment: &environment, behaviors: &behaviors, out }, &mut err, false);
+    let exit =
+        execute(cli, Context { environment: &environment, behaviors: &behaviors, out }, &mut err, false);
     assert_eq!((exit, err.as_slice()), (Exit::Ok, &b""[..]));
 }

@@ -38,10 +38,7 @@ impl Signals {
     /// # Errors
     /// The system's, if handlers cannot be installed.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// Waits for the next one. Cancelling it loses none.

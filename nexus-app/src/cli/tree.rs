@@ -133,7 +133,8 @@ mod tests {
     #[test]
     fn a_tree_as_text() {
         let worker = |name: &str, more: Value| {
-            let mut worker = json!({ "name": name, "kind": "agent", "behavior": "aircraft", "status": "running" });
+            let mut worker =
+                json!({ "name": name, "kind": "agent", "behavior": "aircraft", "status": "running" });
             worker.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             worker
         };

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 pub(crate) use table::{Cell, Column, Table, cut};
-pub(crate) use units::{ago, clock_time, count, duration, rate};
+pub(crate) use units::{clock_time, count, duration, rate};
 pub(crate) use value::{clean, flat, number, render, text};
 
 use super::environment::Environment;
@@ -142,11 +142,7 @@ impl<'a> Out<'a> {
 
 /// `text` in its tone, if `color`.
 pub(crate) fn paint(color: bool, tone: Tone, text: &str) -> String {
-    if color && tone != Tone::Plain {
-        format!("\x1b[{}m{text}\x1b[0m", tone.sgr())
-    } else {
-        text.to_owned()
-    }
+    if color && tone != Tone::Plain { format!("\x1b[{}m{text}\x1b[0m", tone.sgr()) } else { text.to_owned() }
 }
 
 /// Whether a terminal shall be coloured. Source: no-color.org; `TERM=dumb` has no colours.

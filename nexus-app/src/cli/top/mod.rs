@@ -41,7 +41,8 @@ const KEY_WAIT: Duration = Duration::from_millis(100);
 /// takes one interval.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Keys: q quit, arrows and PgUp/PgDn move, s and S sort by the next and previous column, r reverse, / filter, p pause, ? help
+Keys: q quit, arrows PgUp PgDn move, s S sort by the next, previous column, r reverse,
+      / filter, p pause, ? help
 
 Examples:
   nexus top                               Watch; the longest inboxes first
@@ -69,7 +70,11 @@ pub(crate) struct TopArgs {
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = ask::parse_timeout(text)?;
-    if interval < Duration::from_millis(100) { Err("it must be at least 100ms".to_owned()) } else { Ok(interval) }
+    if interval < Duration::from_millis(100) {
+        Err("it must be at least 100ms".to_owned())
+    } else {
+        Ok(interval)
+    }
 }
 
 pub(crate) fn run(args: &TopArgs, context: &mut Context<'_>) -> Outcome {
@@ -140,7 +145,12 @@ fn watch(
     Ok(())
 }
 
-fn once(args: &TopArgs, client: &super::client::Client, mut state: State, context: &mut Context<'_>) -> Outcome {
+fn once(
+    args: &TopArgs,
+    client: &super::client::Client,
+    mut state: State,
+    context: &mut Context<'_>,
+) -> Outcome {
     let query = Query { limit: args.limit, ..state.query() };
     let started = Instant::now();
     state.looked(started.elapsed(), Ok(Sample::take(client, &query)?));
@@ -171,15 +181,22 @@ fn summary(state: &State) -> Vec<String> {
     let mut totals = format!("agents {}", count(node.agents));
     if let Some(tally) = &state.sample.tally {
         let per_second = state.node_per_second.map_or_else(|| "-".to_owned(), rate);
-        let (queued, handled, rejected) = (count(tally.queued), count(tally.processed), count(tally.rejected));
-        totals.push_str(&format!("  queued {queued}  handled {handled}, {per_second}/s  rejected {rejected}"));
+        let (queued, handled, rejected) =
+            (count(tally.queued), count(tally.processed), count(tally.rejected));
+        totals
+            .push_str(&format!("  queued {queued}  handled {handled}, {per_second}/s  rejected {rejected}"));
     }
     totals.push_str(&format!("  dead letters {}", count(state.sample.dead_letters.values().sum())));
     let mut lines = vec![format!("node {}  up {up}  {}", node.node, node.status), totals];
     lines.extend(state.sample.feeds.iter().map(|feed| {
         let progress = feed.progress.map(|done| format!("  {:.0}%", done * 100.0)).unwrap_or_default();
         let records = count(feed.records);
-        format!("feed {}  {}{progress}  {records} records, {}/s", feed.name, feed.state, rate(feed.records_per_s))
+        format!(
+            "feed {}  {}{progress}  {records} records, {}/s",
+            feed.name,
+            feed.state,
+            rate(feed.records_per_s)
+        )
     }));
     lines.push(String::new());
     lines.iter().map(|line| super::output::clean(line)).collect()
@@ -187,7 +204,11 @@ fn summary(state: &State) -> Vec<String> {
 
 fn table(state: &State) -> Table {
     let column = |column: Column| {
-        if column.is_number() { TextColumn::right(column.heading()) } else { TextColumn::left(column.heading()) }
+        if column.is_number() {
+            TextColumn::right(column.heading())
+        } else {
+            TextColumn::left(column.heading())
+        }
     };
     let mut table = Table::new(Column::ALL.map(column));
     for row in &state.rows {

@@ -96,7 +96,9 @@ impl Sample {
         let health = client.get("/healthz", &[])?;
         let agents = match client.get("/debug/agents", &parameters) {
             Err(error) => match page_size_max(&error) {
-                Some(limit) if limit < query.limit => return Self::take(client, &Query { limit, ..query.clone() }),
+                Some(limit) if limit < query.limit => {
+                    return Self::take(client, &Query { limit, ..query.clone() });
+                }
                 _ => return Err(error),
             },
             Ok(agents) => agents,
@@ -111,7 +113,8 @@ impl Sample {
         let matching = agents["total"].as_u64().unwrap_or(rows.len() as u64);
         let tally = [agents, health].into_iter().find_map(|answer| Tally::deserialize(&answer["tally"]).ok());
         // With all agents on the page the sum is at hand.
-        let tally = tally.or_else(|| (rows.len() as u64 >= lenient::<Health>(health).agents).then(|| sum(&rows)));
+        let tally =
+            tally.or_else(|| (rows.len() as u64 >= lenient::<Health>(health).agents).then(|| sum(&rows)));
         Self {
             node: lenient(health),
             agents: rows,

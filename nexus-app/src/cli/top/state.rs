@@ -87,12 +87,7 @@ impl State {
     }
 
     pub(super) fn query(&self) -> Query {
-        Query {
-            sort: self.sort,
-            descending: self.descending,
-            filter: self.filter.clone(),
-            limit: ROWS_MAX,
-        }
+        Query { sort: self.sort, descending: self.descending, filter: self.filter.clone(), limit: ROWS_MAX }
     }
 
     /// Takes in what a look at time `at` (since any fixed moment) has found.
@@ -106,6 +101,8 @@ impl State {
             Err(trouble) => {
                 self.trouble = Some(trouble);
                 self.previous = None;
+                self.node_per_second = None;
+                self.rows.iter_mut().for_each(|row| row.per_second = None);
                 return;
             }
         };
@@ -252,7 +249,11 @@ mod tests {
         state.looked(SECOND * 4, Ok(sample(10, &[("a", 40)])));
         assert_eq!(state.rows[0].per_second, None, "another process");
         state.looked(SECOND * 5, Err("no node answers".to_owned()));
-        assert_eq!((state.rows.len(), state.trouble.as_deref()), (1, Some("no node answers")), "the last look stays");
+        assert_eq!(
+            (state.rows.len(), state.trouble.as_deref()),
+            (1, Some("no node answers")),
+            "the last look stays"
+        );
         state.looked(SECOND * 6, Ok(sample(2000, &[("a", 90)])));
         assert_eq!((state.rows[0].per_second, &state.trouble), (None, &None));
     }
