@@ -13,7 +13,7 @@ use super::id::AgentId;
 use super::inbox::{Inbox, Letter, Pushed};
 use super::level::Level;
 use super::message::{AgentMessage, HostMessage, Request};
-use super::reply::ReplyPort;
+use super::reply::{Fate, ReplyPort};
 use crate::clock::Millis;
 use crate::error::AgentError;
 use crate::route::{DeadLetterReason, DeadLetters};
@@ -115,11 +115,10 @@ pub(crate) struct AgentCell {
     actor: ArcSwapOption<ActorRef<AgentMessage>>,
     incarnation: AtomicU32,
     started_at: AtomicU64,
-    /// Messages that came by plain ractor `cast` or `call`, past the inbox, and ended handled or not.
-    direct: AtomicU64,
-    processed: AtomicU64,
-    rejected: AtomicU64,
-    dead_lettered: AtomicU64,
+    /// Messages that came past the inbox (by plain ractor, or to a stopped agent) and were handled to the end.
+    direct_processed: AtomicU64,
+    /// The same, not handled to the end.
+    direct_dead: AtomicU64,
     retired: AtomicBool,
     exits: Mutex<Option<Box<VecDeque<AgentExit>>>>,
 }
@@ -136,10 +135,8 @@ impl AgentCell {
             actor: ArcSwapOption::empty(),
             incarnation: AtomicU32::new(0),
             started_at: AtomicU64::new(0),
-            direct: AtomicU64::new(0),
-            processed: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-            dead_lettered: AtomicU64::new(0),
+            direct_processed: AtomicU64::new(0),
+            direct_dead: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             exits: Mutex::new(None),
         }
@@ -185,7 +182,7 @@ impl AgentCell {
 
     /// Counts a message that found the inbox full and says so.
     pub(crate) fn reject(&self) -> AgentError {
-        self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.inbox().reject();
         AgentError::Overloaded { queued: self.inbox().queued(), limit: self.limit() }
     }
 
@@ -220,21 +217,13 @@ impl AgentCell {
 
     /// A letter from the inbox was handled to the end.
     pub(crate) fn processed(&self) {
-        self.processed.fetch_add(1, Ordering::Relaxed);
-        self.inbox().finish(self.limit());
+        self.inbox().processed(self.limit());
     }
 
-    /// A letter from the inbox was not handled to the end.
-    pub(crate) fn dead_lettered(&self) {
-        self.dead_lettered.fetch_add(1, Ordering::Relaxed);
-        self.inbox().finish(self.limit());
-    }
-
-    /// A message came past the inbox, by plain ractor, and ended.
+    /// A message came past the inbox and ended.
     pub(crate) fn direct(&self, handled: bool) {
-        self.direct.fetch_add(1, Ordering::Relaxed);
-        let counter = if handled { &self.processed } else { &self.dead_lettered };
-        counter.fetch_add(1, Ordering::Relaxed);
+        let counter = if handled { &self.direct_processed } else { &self.direct_dead };
+        counter.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The agent ended for good. Idempotent: only the first call empties the inbox.
@@ -261,7 +250,7 @@ impl AgentCell {
     /// Dead-letters a request from the inbox and counts it.
     pub(crate) fn bury(&self, request: Request, dead: &DeadLetters, reason: DeadLetterReason) {
         // Counted before it is visible, so that nobody sees a dead letter that the agent's tally lacks.
-        self.dead_lettered();
+        self.inbox().dead_lettered(self.limit());
         dead.push(&self.name, request, reason);
     }
 
@@ -288,13 +277,14 @@ impl AgentCell {
 
     /// The agent's counters. `sent` is counted on the senders' side (accepted and rejected), the rest where messages end.
     pub(crate) fn tally(&self) -> Tally {
-        // The ends first and the beginnings last: a message that passes meanwhile may be missing at its end, never at its
-        // beginning.
-        let (processed, dead_lettered) =
-            (self.processed.load(Ordering::Acquire), self.dead_lettered.load(Ordering::Acquire));
-        let (rejected, direct) = (self.rejected.load(Ordering::Acquire), self.direct.load(Ordering::Acquire));
-        let (accepted, queued) = self.inbox.get().map_or((0, 0), |inbox| (inbox.accepted(), inbox.queued()));
-        Tally { sent: accepted + direct + rejected, processed, rejected, dead_lettered, queued }
+        let processed = self.direct_processed.load(Ordering::Acquire);
+        let dead_lettered = self.direct_dead.load(Ordering::Acquire);
+        let mut tally =
+            Tally { sent: processed + dead_lettered, processed, dead_lettered, ..Tally::default() };
+        if let Some(inbox) = self.inbox.get() {
+            tally += inbox.tally();
+        }
+        tally
     }
 
     pub(crate) fn overview(&self, now: Millis) -> AgentOverview {
@@ -332,23 +322,22 @@ impl AgentCell {
 pub(crate) struct InFlight<'a> {
     cell: &'a AgentCell,
     dead: &'a DeadLetters,
-    fate: &'a super::reply::Fate,
+    fate: &'a Fate,
+    /// A copy, whose parts are reference-counted or small.
     request: Option<Request>,
     from_inbox: bool,
-    reason: AgentError,
+    error: Option<String>,
 }
 
 impl<'a> InFlight<'a> {
-    /// `request` is a copy: its parts are reference-counted.
     pub(crate) fn new(
         cell: &'a AgentCell,
         dead: &'a DeadLetters,
-        fate: &'a super::reply::Fate,
+        fate: &'a Fate,
         request: Request,
         from_inbox: bool,
     ) -> Self {
-        let reason = AgentError::Crashed { reason: "the agent was killed or panicked".into() };
-        Self { cell, dead, fate, request: Some(request), from_inbox, reason }
+        Self { cell, dead, fate, request: Some(request), from_inbox, error: None }
     }
 
     /// The request being handled.
@@ -357,6 +346,7 @@ impl<'a> InFlight<'a> {
     }
 
     /// The behavior handled the message to the end.
+    #[inline]
     pub(crate) fn completed(mut self) {
         self.request = None;
         if self.from_inbox {
@@ -367,8 +357,8 @@ impl<'a> InFlight<'a> {
     }
 
     /// The behavior returned an error.
-    pub(crate) fn failed(mut self, error: &str) {
-        self.reason = AgentError::Crashed { reason: error.into() };
+    pub(crate) fn failed(mut self, error: String) {
+        self.error = Some(error);
     }
 }
 
@@ -381,11 +371,12 @@ impl Drop for InFlight<'_> {
             self.cell.direct(false);
             self.dead.push(&self.cell.name, request, DeadLetterReason::Crashed);
         }
-        self.fate.end(&self.reason);
+        let reason = self.error.take().unwrap_or_else(|| "it was killed or panicked".into());
+        self.fate.end(AgentError::Crashed { reason });
     }
 }
 
 /// Makes a letter of a request and its reply port.
-pub(crate) fn letter(request: Request, reply: ReplyPort) -> Letter {
+pub(crate) const fn letter(request: Request, reply: ReplyPort) -> Letter {
     Letter { request, reply }
 }

@@ -3,8 +3,10 @@
 //! Owns nothing but the behavior; inbox, counters and level live in the agent's route entry and outlive it. Supervised as its
 //! topology says. A restart loses the behavior's state, and of its messages only the one being handled.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -125,10 +127,7 @@ where
                 self.0.handle(myself, AgentMessage::Inspect(reply), &mut state.inner).await
             }
             AgentMessage::Request(request, reply) => {
-                state.fate.begin();
-                self.one(&myself, Letter { request, reply }, state, false).await?;
-                state.fate.end(&AgentError::NoReply);
-                Ok(())
+                self.one(&myself, Letter { request, reply }, state, false).await
             }
         }
     }
@@ -148,29 +147,32 @@ where
     A: Actor<Msg = AgentMessage, Arguments = AgentSpec>,
 {
     /// Handles up to a batch from the inbox; with more left, wakes itself, so that stop and control messages get their turn.
+    ///
+    /// Before it rests it lets every other runnable task of its thread run once and looks again: a sender that keeps sending
+    /// then finds it still scheduled and pays for a push only, not for a wake-up.
     async fn drain(
         &self,
         myself: ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
-        state.fate.begin();
         let mut left = state.node.batch();
+        let mut lingered = false;
         loop {
-            let Some(letter) = state.cell.inbox().pop() else {
-                if state.cell.inbox().rest() {
-                    break;
+            if let Some(letter) = state.cell.inbox().pop() {
+                self.one(&myself, letter, state, true).await?;
+                lingered = false;
+                left -= 1;
+                if left == 0 {
+                    myself.cast(AgentMessage::Host(HostMessage::Wake))?;
+                    return Ok(());
                 }
-                continue;
-            };
-            self.one(&myself, letter, state, true).await?;
-            left -= 1;
-            if left == 0 {
-                myself.cast(AgentMessage::Host(HostMessage::Wake))?;
-                break;
+            } else if !lingered {
+                lingered = true;
+                requeue().await;
+            } else if state.cell.inbox().rest() {
+                return Ok(());
             }
         }
-        state.fate.end(&AgentError::NoReply);
-        Ok(())
     }
 
     /// Hands one request to the behavior and accounts for it, however it ends.
@@ -201,6 +203,7 @@ where
             let default = (request.operation == Operation::Query && !request.payload.is_empty())
                 .then(|| request.payload.clone());
             reply.bind(default, &state.fate);
+            state.fate.begin();
         }
         let started = (state.handled % TIMED_EVERY == 0).then(tokio::time::Instant::now);
         state.handled = state.handled.wrapping_add(1);
@@ -208,22 +211,24 @@ where
 
         let in_flight =
             InFlight::new(&state.cell, state.node.dead_letters(), &state.fate, request.clone(), from_inbox);
-        let traced = request.trace.is_some();
-        let handling = self.0.handle(myself.clone(), AgentMessage::Request(request, reply), &mut state.inner);
+        let traced = request.trace().is_some();
+        let message = AgentMessage::Request(request, reply);
+        // Pinned here, so that the two ways to await it do not each hold a copy.
+        let mut handling = pin!(self.0.handle(myself.clone(), message, &mut state.inner));
         let result = if traced {
-            in_span(&state.cell.name, in_flight.request(), handling).await
+            in_span(&state.cell.name, in_flight.request(), handling.as_mut()).await
         } else {
-            handling.await
+            handling.as_mut().await
         };
         match result {
             Ok(()) => in_flight.completed(),
             Err(error) => {
-                in_flight.failed(&error.to_string());
+                in_flight.failed(error.to_string());
                 return Err(error);
             }
         }
         if asked {
-            state.fate.settle(&AgentError::NoReply);
+            state.fate.end(AgentError::NoReply);
         }
         if updates {
             state.node.metrics().updates.fetch_add(1, Ordering::Relaxed);
@@ -233,6 +238,20 @@ where
         }
         Ok(())
     }
+}
+
+/// Goes to the back of the run queue, where another worker may take it. tokio's `yield_now` would wait for this worker's whole
+/// queue and its driver, out of the others' reach.
+async fn requeue() {
+    let mut requeued = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut requeued, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Why a request should not be handled any more.

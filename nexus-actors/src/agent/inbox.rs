@@ -9,14 +9,19 @@
 //!   any ── retire ──▶ Closed: whoever pushes now drains into the dead letters
 //! ```
 //!
-//! Accounting: `accepted` counts pushes, `finished` counts messages that were handled or dead-lettered, so
-//! `queued = accepted − finished` includes the one being handled.
+//! Accounting: `accepted` counts pushes, `processed` and `dead_lettered` count ends, so
+//! `queued = accepted − processed − dead_lettered` includes the message being handled.
+//!
+//! Senders and the consumer write to different cache lines, and a sender reads the consumer's line only when the inbox looks
+//! full from what was known before.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_queue::SegQueue;
+use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
+use super::cell::Tally;
 use super::message::Request;
 use super::reply::ReplyPort;
 
@@ -45,39 +50,61 @@ pub(crate) enum Pushed {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     queue: SegQueue<Letter>,
+    senders: CachePadded<Senders>,
+    consumer: CachePadded<Consumer>,
+}
+
+/// What senders write.
+#[derive(Debug)]
+struct Senders {
     accepted: AtomicU64,
-    finished: AtomicU64,
+    /// A lower bound of the letters that have ended.
+    ended_known: AtomicU64,
     state: AtomicU8,
+    rejected: AtomicU64,
     /// Senders that wait for room. The consumer notifies them when the queue is half empty.
     waiting: AtomicUsize,
     room: Notify,
 }
 
+/// What the consumer writes.
+#[derive(Debug, Default)]
+struct Consumer {
+    processed: AtomicU64,
+    dead_lettered: AtomicU64,
+}
+
 impl Inbox {
     pub(crate) fn new() -> Self {
-        Self {
-            queue: SegQueue::new(),
+        let senders = Senders {
             accepted: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
+            ended_known: AtomicU64::new(0),
             state: AtomicU8::new(IDLE),
+            rejected: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             room: Notify::new(),
-        }
+        };
+        Self { queue: SegQueue::new(), senders: CachePadded::new(senders), consumer: CachePadded::default() }
     }
 
     /// Enqueues `letter` unless `limit` are waiting already; then it comes back.
+    #[inline]
     pub(crate) fn push(&self, letter: Letter, limit: u64) -> Result<Pushed, Letter> {
-        let before = self.accepted.fetch_add(1, Ordering::Relaxed);
-        if before.wrapping_sub(self.finished.load(Ordering::Relaxed)) >= limit {
-            self.accepted.fetch_sub(1, Ordering::Relaxed);
+        let senders = &self.senders;
+        let before = senders.accepted.fetch_add(1, Ordering::Relaxed);
+        if before.saturating_sub(senders.ended_known.load(Ordering::Relaxed)) >= limit
+            && self.is_full(before, limit)
+        {
+            senders.accepted.fetch_sub(1, Ordering::Relaxed);
             return Err(letter);
         }
         self.queue.push(letter);
         // SegQueue publishes with a sequentially consistent exchange, and this load is sequentially consistent too: either
         // it sees the consumer's IDLE, or the consumer's second look at the queue sees this letter.
-        match self.state.load(Ordering::SeqCst) {
+        match senders.state.load(Ordering::SeqCst) {
             SCHEDULED => Ok(Pushed::Queued),
-            IDLE => match self.state.compare_exchange(IDLE, SCHEDULED, Ordering::SeqCst, Ordering::SeqCst) {
+            IDLE => match senders.state.compare_exchange(IDLE, SCHEDULED, Ordering::SeqCst, Ordering::SeqCst)
+            {
                 Ok(_) => Ok(Pushed::Wake),
                 Err(CLOSED) => Ok(Pushed::Closed),
                 Err(_) => Ok(Pushed::Queued),
@@ -86,58 +113,96 @@ impl Inbox {
         }
     }
 
+    /// Learns how many letters have ended, and says whether the inbox is full all the same.
+    #[cold]
+    fn is_full(&self, accepted: u64, limit: u64) -> bool {
+        let ended = self.ended();
+        self.senders.ended_known.store(ended, Ordering::Relaxed);
+        accepted.saturating_sub(ended) >= limit
+    }
+
     /// Takes the oldest letter. The caller must report it with [`Inbox::finish`].
     pub(crate) fn pop(&self) -> Option<Letter> {
         self.queue.pop()
     }
 
-    /// A popped letter has been handled or dead-lettered.
-    pub(crate) fn finish(&self, limit: u64) {
-        self.finished.fetch_add(1, Ordering::Relaxed);
-        if self.waiting.load(Ordering::Relaxed) != 0 && self.queued() <= limit / 2 {
-            self.room.notify_waiters();
+    /// A popped letter was handled to the end.
+    pub(crate) fn processed(&self, limit: u64) {
+        self.consumer.processed.fetch_add(1, Ordering::Release);
+        self.make_room(limit);
+    }
+
+    /// A popped letter was not handled to the end.
+    pub(crate) fn dead_lettered(&self, limit: u64) {
+        self.consumer.dead_lettered.fetch_add(1, Ordering::Release);
+        self.make_room(limit);
+    }
+
+    fn make_room(&self, limit: u64) {
+        if self.senders.waiting.load(Ordering::Relaxed) != 0 && self.queued() <= limit / 2 {
+            self.senders.room.notify_waiters();
         }
+    }
+
+    /// A sender was turned away.
+    pub(crate) fn reject(&self) {
+        self.senders.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The consumer found the queue empty. `true` if it may rest; `false` if a letter came in between and it must go on.
     pub(crate) fn rest(&self) -> bool {
-        if self.state.compare_exchange(SCHEDULED, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        if self.senders.state.compare_exchange(SCHEDULED, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return true; // closed
         }
         self.queue.is_empty()
-            || self.state.compare_exchange(IDLE, SCHEDULED, Ordering::SeqCst, Ordering::SeqCst).is_err()
+            || self
+                .senders
+                .state
+                .compare_exchange(IDLE, SCHEDULED, Ordering::SeqCst, Ordering::SeqCst)
+                .is_err()
     }
 
     /// A new incarnation takes over: it will wake itself, so pushes need not.
     pub(crate) fn open(&self) {
-        self.state.store(SCHEDULED, Ordering::SeqCst);
+        self.senders.state.store(SCHEDULED, Ordering::SeqCst);
     }
 
     /// Admits no more: every later push reports [`Pushed::Closed`]. Senders that wait for room are woken.
     pub(crate) fn close(&self) {
-        self.state.store(CLOSED, Ordering::SeqCst);
-        self.room.notify_waiters();
+        self.senders.state.store(CLOSED, Ordering::SeqCst);
+        self.senders.room.notify_waiters();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == CLOSED
+        self.senders.state.load(Ordering::SeqCst) == CLOSED
+    }
+
+    fn ended(&self) -> u64 {
+        self.consumer.processed.load(Ordering::Acquire) + self.consumer.dead_lettered.load(Ordering::Acquire)
     }
 
     /// Letters waiting or being handled.
     pub(crate) fn queued(&self) -> u64 {
-        // `finished` first: a letter accepted in between must not make the difference negative.
-        let finished = self.finished.load(Ordering::Acquire);
-        self.accepted.load(Ordering::Acquire).saturating_sub(finished)
+        // The ends first: a letter accepted in between must not make the difference negative.
+        let ended = self.ended();
+        self.senders.accepted.load(Ordering::Acquire).saturating_sub(ended)
     }
 
-    pub(crate) fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Acquire)
+    /// The inbox's counters. The ends are read first and the beginnings last, so that a letter that passes meanwhile may be
+    /// missing at its end, never at its beginning.
+    pub(crate) fn tally(&self) -> Tally {
+        let processed = self.consumer.processed.load(Ordering::Acquire);
+        let dead_lettered = self.consumer.dead_lettered.load(Ordering::Acquire);
+        let rejected = self.senders.rejected.load(Ordering::Acquire);
+        let accepted = self.senders.accepted.load(Ordering::Acquire);
+        let queued = accepted.saturating_sub(processed + dead_lettered);
+        Tally { sent: accepted + rejected, processed, rejected, dead_lettered, queued }
     }
 
     /// Waits until there may be room, or the inbox is closed.
     pub(crate) async fn room(&self, limit: u64) {
-        let _guard = Waiting::new(&self.waiting);
-        let notified = self.room.notified();
+        let _guard = Waiting::new(&self.senders.waiting);
+        let notified = self.senders.room.notified();
         tokio::pin!(notified);
         // Registered before the check, so that a notification between the two is not lost.
         notified.as_mut().enable();

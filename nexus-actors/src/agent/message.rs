@@ -1,9 +1,8 @@
 //! What agents are sent.
 
-use std::sync::Arc;
-
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::level::{Level, LevelGranted};
 use super::payload::Payload;
@@ -97,69 +96,93 @@ impl Default for Hints {
     }
 }
 
+/// The rare parts of a request, out of the way of the common ones.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Extras {
+    hints: Hints,
+    trace: Option<TraceContext>,
+}
+
 /// A request to an agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// Query, update or action.
     pub operation: Operation,
-    /// The key to read or set, or the action's name.
-    pub key: Arc<str>,
+    /// The key to read or set, or the action's name. Up to 23 bytes are held in place.
+    pub key: SmolStr,
     /// Default, new value or arguments.
     pub payload: Payload,
-    /// What the sender knows about it. Boxed, because most requests carry none.
-    pub hints: Option<Box<Hints>>,
-    /// The distributed trace this request is part of.
-    pub trace: Option<Box<TraceContext>>,
+    /// What most requests carry nothing of.
+    extras: Option<Box<Extras>>,
 }
 
 impl Request {
     /// A request without hints.
     #[must_use]
-    pub fn new(operation: Operation, key: impl Into<Arc<str>>, payload: Payload) -> Self {
-        Self { operation, key: key.into(), payload, hints: None, trace: None }
+    pub fn new(operation: Operation, key: impl Into<SmolStr>, payload: Payload) -> Self {
+        Self { operation, key: key.into(), payload, extras: None }
     }
 
     /// Reads `key`; answered with [`AgentError::NotFound`](crate::AgentError::NotFound) if there is no value.
     #[must_use]
-    pub fn query(key: impl Into<Arc<str>>) -> Self {
+    pub fn query(key: impl Into<SmolStr>) -> Self {
         Self::new(Operation::Query, key, Payload::EMPTY)
     }
 
     /// Reads `key`, or answers `default`.
     #[must_use]
-    pub fn query_or(key: impl Into<Arc<str>>, default: Payload) -> Self {
+    pub fn query_or(key: impl Into<SmolStr>, default: Payload) -> Self {
         Self::new(Operation::Query, key, default)
     }
 
     /// Sets `key` to `value`.
     #[must_use]
-    pub fn update(key: impl Into<Arc<str>>, value: Payload) -> Self {
+    pub fn update(key: impl Into<SmolStr>, value: Payload) -> Self {
         Self::new(Operation::Update, key, value)
     }
 
     /// Does what `name` says with `arguments`.
     #[must_use]
-    pub fn action(name: impl Into<Arc<str>>, arguments: Payload) -> Self {
+    pub fn action(name: impl Into<SmolStr>, arguments: Payload) -> Self {
         Self::new(Operation::Action, name, arguments)
     }
 
     /// The same request with `hints`.
     #[must_use]
     pub fn with_hints(mut self, hints: Hints) -> Self {
-        self.hints = Some(Box::new(hints));
+        self.extras.get_or_insert_default().hints = hints;
         self
     }
 
     /// The same request, not to be handled after `deadline` on the node's clock.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Millis) -> Self {
-        self.hints.get_or_insert_default().deadline = Some(deadline);
+        self.extras.get_or_insert_default().hints.deadline = Some(deadline);
         self
+    }
+
+    /// The same request as part of a distributed trace.
+    #[must_use]
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
+        self.extras.get_or_insert_default().trace = Some(trace);
+        self
+    }
+
+    /// What the sender knows about it; the defaults if it said nothing.
+    #[must_use]
+    pub fn hints(&self) -> Hints {
+        self.extras.as_ref().map(|extras| extras.hints).unwrap_or_default()
     }
 
     /// The deadline, if there is one.
     #[must_use]
     pub fn deadline(&self) -> Option<Millis> {
-        self.hints.as_ref().and_then(|hints| hints.deadline)
+        self.extras.as_ref().and_then(|extras| extras.hints.deadline)
+    }
+
+    /// The distributed trace this request is part of.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.extras.as_ref().and_then(|extras| extras.trace)
     }
 }

@@ -23,8 +23,8 @@ pub type Reply = Result<Payload, AgentError>;
 #[derive(Debug)]
 pub struct ReplyPort {
     to: Answer,
-    /// The default a query brought: what "no value" becomes.
-    default: Option<Payload>,
+    /// The default a query brought: what "no value" becomes. Boxed: few requests have one.
+    default: Option<Box<Payload>>,
     fate: Option<Arc<Fate>>,
 }
 
@@ -34,8 +34,8 @@ enum Answer {
     Nobody,
     /// A Nexus `ask`.
     Asker(oneshot::Sender<Reply>),
-    /// A plain ractor `call`.
-    Ractor(RpcReplyPort<Reply>),
+    /// A plain ractor `call`. Boxed to keep the port small for the others.
+    Ractor(Box<RpcReplyPort<Reply>>),
 }
 
 impl ReplyPort {
@@ -71,7 +71,7 @@ impl ReplyPort {
     /// error.
     pub fn send(mut self, reply: Reply) {
         let reply = match (reply, self.default.take()) {
-            (Err(AgentError::NotFound { .. }), Some(default)) => Ok(default),
+            (Err(AgentError::NotFound { .. }), Some(default)) => Ok(*default),
             (reply, _) => reply,
         };
         std::mem::replace(&mut self.to, Answer::Nobody).send(reply);
@@ -100,7 +100,7 @@ impl ReplyPort {
     /// Binds the port to the agent that is about to handle its request.
     pub(crate) fn bind(&mut self, default: Option<Payload>, fate: &Arc<Fate>) {
         if !matches!(self.to, Answer::Nobody) {
-            self.default = default;
+            self.default = default.map(Box::new);
             self.fate = Some(fate.clone());
         }
     }
@@ -108,7 +108,7 @@ impl ReplyPort {
 
 impl From<RpcReplyPort<Reply>> for ReplyPort {
     fn from(port: RpcReplyPort<Reply>) -> Self {
-        Self { to: Answer::Ractor(port), default: None, fate: None }
+        Self { to: Answer::Ractor(Box::new(port)), default: None, fate: None }
     }
 }
 
@@ -139,24 +139,21 @@ impl Answer {
 /// Where unanswered ports of one agent wait until the host knows how the message that held them ended.
 #[derive(Debug, Default)]
 pub(crate) struct Fate {
+    /// Whether the host is handling a message that somebody asked. Every access that matters is ordered by the lock.
     handling: AtomicBool,
     orphans: Mutex<Vec<Answer>>,
 }
 
 impl Fate {
-    /// The host starts a batch.
+    /// The host starts handling a message that somebody asked.
     pub(crate) fn begin(&self) {
-        self.handling.store(true, Ordering::SeqCst);
+        self.handling.store(true, Ordering::Relaxed);
     }
 
-    /// The host has ended its batch, or the agent ended within it; everybody left unanswered hears `error`.
-    pub(crate) fn end(&self, error: &AgentError) {
-        self.handling.store(false, Ordering::SeqCst);
-        self.settle(error);
-    }
-
-    /// A message has ended; those it left unanswered hear `error`.
-    pub(crate) fn settle(&self, error: &AgentError) {
+    /// That message has ended; those it left unanswered hear `error`.
+    pub(crate) fn end(&self, error: AgentError) {
+        // Cleared before the lock is taken: whoever takes it later sees that nobody will settle his answer.
+        self.handling.store(false, Ordering::Relaxed);
         let orphans = std::mem::take(&mut *self.orphans.lock());
         for answer in orphans {
             answer.send(Err(error.clone()));
@@ -165,9 +162,7 @@ impl Fate {
 
     fn orphan(&self, answer: Answer) {
         let mut orphans = self.orphans.lock();
-        // Read under the lock: `end` clears the flag before it takes the lock, so either it settles this answer or it is
-        // seen here that nobody will.
-        if self.handling.load(Ordering::SeqCst) {
+        if self.handling.load(Ordering::Relaxed) {
             orphans.push(answer);
         } else {
             drop(orphans);
@@ -195,7 +190,7 @@ mod tests {
         let (port, mut receiver) = asked(&fate);
         drop(port);
         assert!(receiver.try_recv().is_err(), "the host has not said yet how it ended");
-        fate.end(&crashed);
+        fate.end(crashed.clone());
         assert_eq!(receiver.try_recv(), Ok(Err(crashed)));
 
         let (kept_for_later, mut receiver) = asked(&fate);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::agent::{Operation, Payload, Request};
 use crate::clock::{Clock, Millis};
@@ -85,7 +86,7 @@ pub struct DeadLetter {
     /// Query, update or action.
     pub operation: Operation,
     /// The request's key.
-    pub key: Arc<str>,
+    pub key: SmolStr,
     /// The request's payload, at most its first 4 KiB.
     pub payload: Payload,
     /// The payload's whole length in bytes.

@@ -84,6 +84,25 @@ impl ExitReason {
         }
     }
 
+    /// The text a supervisor hands to ractor's `stop` when it ends for this reason; [`ExitReason::of_stop`] reads it back as
+    /// the same class of exit.
+    #[must_use]
+    pub(crate) fn stop_text(&self) -> String {
+        match self {
+            Self::Normal | Self::Shutdown(_) | Self::Escalated(_) => self.to_string(),
+            Self::Killed | Self::Error(_) | Self::StartFailed(_) => format!("shutdown: {self}"),
+        }
+    }
+
+    /// Why a supervisor's start failed, for the reason its own supervisor gives: without saying twice that it did.
+    #[must_use]
+    pub(crate) fn start_error(&self) -> String {
+        match self {
+            Self::StartFailed(error) => error.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// The causes from this exit down to the first one, outermost first: a line each for an operator's last word.
     #[must_use]
     pub fn chain(&self) -> Vec<String> {

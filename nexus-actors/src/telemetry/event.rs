@@ -4,7 +4,7 @@
 //! and feed events are added in the same style. Frequent events (`agent.message_processed`, `agent.state_updated`) are
 //! counted and timed in the metrics, never kept one by one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,13 +29,13 @@ pub enum Event {
         /// 1 for the first start, one more for each restart.
         incarnation: u64,
     },
-    /// An agent ended; `in_flight` says whether a message was being handled and was dead-lettered with it.
+    /// An agent ended; its supervisor decides what follows.
     #[serde(rename = "agent.stopped")]
     AgentStopped {
         /// The agent's name.
         agent: Arc<str>,
-        /// Whether a message was being handled at that moment.
-        in_flight: bool,
+        /// Why.
+        reason: ExitReason,
         /// Messages still waiting in its inbox, kept for the next incarnation if there is one.
         queued: u64,
     },
@@ -57,7 +57,8 @@ pub enum Event {
         /// Id of the child under it.
         child: Arc<str>,
     },
-    /// A child exited and its supervisor saw it. `restart` tells what the supervisor decided.
+    /// A child exited by itself and its supervisor saw it. What the supervisor made of it follows: restarts, terminations, an
+    /// escalation, or nothing.
     #[serde(rename = "supervision.child_exited")]
     ChildExited {
         /// Path of the supervisor.
@@ -102,6 +103,28 @@ pub enum Event {
         child: Arc<str>,
         /// The start function's error.
         reason: ExitReason,
+    },
+    /// A child will be started again, after its back-off.
+    #[serde(rename = "supervision.restart_delayed")]
+    RestartDelayed {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// Id of the child under it.
+        child: Arc<str>,
+        /// How long it waits, in milliseconds.
+        delay_ms: u64,
+        /// Why it ended, or why its last start failed.
+        reason: ExitReason,
+    },
+    /// A killed child did not reach an await point in time. Its supervisor goes on without it; it still occupies its thread.
+    #[serde(rename = "supervision.child_unresponsive")]
+    ChildUnresponsive {
+        /// Path of the supervisor.
+        supervisor: Arc<str>,
+        /// Id of the child under it.
+        child: Arc<str>,
+        /// How long the supervisor waited after the kill, in milliseconds.
+        waited_ms: u64,
     },
     /// A supervisor gave up and ends: its intensity was exceeded.
     #[serde(rename = "supervision.escalated")]
@@ -162,6 +185,8 @@ impl Event {
             Self::ChildRestarted { .. } => "supervision.child_restarted",
             Self::ChildTerminated { .. } => "supervision.child_terminated",
             Self::StartFailed { .. } => "supervision.start_failed",
+            Self::RestartDelayed { .. } => "supervision.restart_delayed",
+            Self::ChildUnresponsive { .. } => "supervision.child_unresponsive",
             Self::Escalated { .. } => "supervision.escalated",
             Self::DeadLetter { .. } => "route.dead_letter",
             Self::FeedStarted { .. } => "feed.started",
@@ -205,6 +230,8 @@ struct Inner {
 struct Ring {
     next_seq: u64,
     records: VecDeque<Arc<EventRecord>>,
+    /// Events emitted, by name.
+    counts: BTreeMap<&'static str, u64>,
 }
 
 impl Events {
@@ -218,7 +245,7 @@ impl Events {
             inner: Arc::new(Inner {
                 clock,
                 capacity,
-                ring: Mutex::new(Ring { next_seq: 1, records: VecDeque::new() }),
+                ring: Mutex::new(Ring { next_seq: 1, records: VecDeque::new(), counts: BTreeMap::new() }),
                 live,
                 emitted: AtomicU64::new(0),
             }),
@@ -231,6 +258,7 @@ impl Events {
         let mut ring = self.inner.ring.lock();
         let seq = ring.next_seq;
         ring.next_seq += 1;
+        *ring.counts.entry(event.name()).or_default() += 1;
         let record = Arc::new(EventRecord { seq, at, unix_ms: self.inner.clock.unix_ms(at), event });
         if ring.records.len() == self.inner.capacity {
             ring.records.pop_front();
@@ -247,6 +275,30 @@ impl Events {
         self.inner.emitted.load(Ordering::Relaxed)
     }
 
+    /// Events emitted since the node started, by [`Event::name`], in its order; names that never happened are absent.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.inner.ring.lock().counts.iter().map(|(name, count)| (*name, *count)).collect()
+    }
+
+    /// At most `limit` of the kept events after `seq`, oldest first, and the newest event's place in the order. Costs only what
+    /// it gives.
+    #[must_use]
+    pub fn page(&self, seq: u64, limit: usize) -> (Vec<Arc<EventRecord>>, u64) {
+        let ring = self.inner.ring.lock();
+        let newest = ring.next_seq - 1;
+        let first_kept = ring.next_seq - ring.records.len() as u64;
+        // There are no gaps, so the place in the order gives the place in the ring.
+        let skipped = usize::try_from(seq.saturating_add(1).saturating_sub(first_kept)).unwrap_or(usize::MAX);
+        (ring.records.iter().skip(skipped).take(limit).cloned().collect(), newest)
+    }
+
+    /// A stream of the events from now on. A listener that falls behind by more than the stream holds is told so.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Arc<EventRecord>> {
+        self.inner.live.subscribe()
+    }
+
     /// The kept events after `seq` (0: all that are kept), oldest first, and a stream of those that follow without a gap.
     #[must_use]
     pub fn since(&self, seq: u64) -> (Vec<Arc<EventRecord>>, broadcast::Receiver<Arc<EventRecord>>) {
@@ -261,7 +313,7 @@ mod tests {
     use super::*;
 
     fn stopped(agent: &str) -> Event {
-        Event::AgentStopped { agent: agent.into(), in_flight: false, queued: 0 }
+        Event::AgentStopped { agent: agent.into(), reason: ExitReason::Normal, queued: 0 }
     }
 
     /// Goal: the ring forgets the oldest, numbers stay without gaps, and a listener continues where the kept ones end.
@@ -278,5 +330,12 @@ mod tests {
         assert_eq!((next.seq, &next.event), (4, &stopped("d")));
         assert_eq!(events.since(3).0.len(), 1);
         assert_eq!(events.emitted(), 4);
+        let page = |seq, limit| events.page(seq, limit).0.iter().map(|record| record.seq).collect::<Vec<_>>();
+        assert_eq!(
+            (page(0, 1), page(0, 9), page(3, 9), page(u64::MAX, 9)),
+            (vec![3], vec![3, 4], vec![4], vec![])
+        );
+        assert_eq!(events.page(0, 0).1, 4);
+        assert_eq!(events.counts(), [("agent.stopped", 4)]);
     }
 }

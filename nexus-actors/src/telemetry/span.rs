@@ -105,7 +105,7 @@ pub(crate) async fn in_span<T, E>(
     request: &Request,
     handling: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let Some(parent) = request.trace.as_deref().copied() else { return handling.await };
+    let Some(parent) = request.trace() else { return handling.await };
     let tracer = global::tracer(TRACER);
     let builder = tracer.span_builder("agent.request").with_kind(SpanKind::Consumer).with_attributes([
         KeyValue::new("nexus.agent", agent.to_owned()),

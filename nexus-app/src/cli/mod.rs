@@ -24,6 +24,7 @@ mod inspect;
 mod output;
 mod run;
 pub mod runtime_file;
+mod session;
 mod signals;
 mod sse;
 mod tell;

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{MultiProgress, ProgressDrawTarget};
-use nexus_actors::agent::Behaviors;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
 use super::output::{Format, use_color};
 use super::runtime_file::{self, RuntimeFile};
-use super::{CliError, Context, Outcome, check, signals};
+use super::{CliError, Context, Outcome, check, session, signals};
 use crate::logging::{self, LogFormat};
 use crate::topology::{Secret, Topology};
 
@@ -129,16 +128,9 @@ pub(crate) fn run(args: RunArgs, context: &mut Context<'_>) -> Outcome {
     watch_signals(&options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("nexus").build();
     let runtime = runtime.map_err(CliError::system("cannot start the tokio runtime"))?;
-    let ended = runtime.block_on(start(topology, context.behaviors.clone(), options));
+    let ended = runtime.block_on(session::run(topology, context, options));
     runtime.shutdown_timeout(LEFTOVERS);
-    ended.map(|()| Exit::Ok)
-}
-
-/// Runs the node to its end. The one place where the command line meets the boot module.
-async fn start(topology: Topology, behaviors: Behaviors, options: RunOptions) -> Result<(), CliError> {
-    let _ = (topology, behaviors, options);
-    let error = io::Error::other("this build has no boot module");
-    Err(CliError::Tree(with_causes(&error)))
+    ended
 }
 
 fn start_logging(
@@ -172,17 +164,6 @@ fn watch_signals(options: &RunOptions) -> Result<(), CliError> {
     watching.map_err(CliError::system("cannot handle Ctrl-C and SIGTERM"))
 }
 
-/// The error and its causes, one a line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!("\n  because: {error}"));
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -208,12 +189,5 @@ mod tests {
         take_back(&options.announced);
         assert_eq!(runtime_file::find(&dir).unwrap(), []);
         drop(announced);
-    }
-
-    /// Goal: the last word has the whole chain of reasons.
-    #[test]
-    fn causes_are_told() {
-        let error = CliError::System { what: "cannot start", source: io::Error::other("no threads left") };
-        assert_eq!(with_causes(&error), "cannot start: no threads left\n  because: no threads left");
     }
 }

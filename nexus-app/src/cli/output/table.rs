@@ -1,5 +1,7 @@
 //! Aligned columns.
 
+use std::borrow::Cow;
+
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{Tone, clean};
@@ -10,20 +12,20 @@ const GAP: usize = 2;
 const SQUEEZED_MIN: usize = 12;
 
 /// A column's heading, and where its cells stand.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Column {
-    heading: &'static str,
+    heading: Cow<'static, str>,
     right: bool,
 }
 
 impl Column {
-    pub(crate) const fn left(heading: &'static str) -> Self {
-        Self { heading, right: false }
+    pub(crate) fn left(heading: impl Into<Cow<'static, str>>) -> Self {
+        Self { heading: heading.into(), right: false }
     }
 
     /// For numbers.
-    pub(crate) const fn right(heading: &'static str) -> Self {
-        Self { heading, right: true }
+    pub(crate) fn right(heading: impl Into<Cow<'static, str>>) -> Self {
+        Self { heading: heading.into(), right: true }
     }
 }
 
@@ -62,14 +64,15 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new<const N: usize>(columns: [Column; N]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+    pub(crate) fn new(columns: impl Into<Vec<Column>>) -> Self {
+        Self { columns: columns.into(), rows: Vec::new() }
     }
 
     /// Adds a row; it has as many cells as there are columns.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        assert_eq!(N, self.columns.len(), "a row has a cell for each column");
-        self.rows.push(cells.into());
+    pub(crate) fn row(&mut self, cells: impl Into<Vec<Cell>>) {
+        let cells = cells.into();
+        assert_eq!(cells.len(), self.columns.len(), "a row has a cell for each column");
+        self.rows.push(cells);
     }
 
     /// The lines, heading first, without trailing spaces. If `width` is less than they need, the last left-standing column is
@@ -90,7 +93,7 @@ impl Table {
             widths[elastic] = cut.max(SQUEEZED_MIN.min(widths[elastic]));
         }
         let heading: Vec<Cell> =
-            self.columns.iter().map(|column| Cell::toned(column.heading, Tone::Strong)).collect();
+            self.columns.iter().map(|column| Cell::toned(&column.heading, Tone::Strong)).collect();
         std::iter::once(&heading).chain(&self.rows).map(|row| self.line(row, &widths, paint)).collect()
     }
 

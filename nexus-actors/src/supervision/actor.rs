@@ -1,0 +1,553 @@
+//! The supervisor actor: the shell around the core.
+//!
+//! Supervised by another supervisor, or as the root by nobody. A restart starts from the specification: children added at
+//! run time are lost. The shell makes no decisions; it knows ractor's peculiarities:
+//!
+//! - ractor stops a supervisor by default when a child exits: `handle_supervisor_evt` is overridden.
+//! - A supervisor that ends kills its children without their `post_stop`: they are stopped in order before. A nested
+//!   supervisor is therefore asked to shut down by message, while it can still see its children's exits; a bare `stop` is
+//!   answered in `post_stop`, where exits can only be waited for.
+//! - A child's exit can be reported before its start has returned: such exits are kept until the start does.
+//! - Nothing is awaited in `handle`: starts, timers and waits are tasks that report back by message, and end with the actor.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::core::{AttemptId, ChildKey, Input, KILL_GRACE, Process, StartFailure, Ticket, TimerId};
+use super::error::StartError;
+use super::message::{Answer, Completion, Msg, SupervisorMsg};
+use super::reason::ExitReason;
+use super::spec::{StartChild, Started, SupervisorSpec};
+use super::view::{ActorEffect, ActorInput, SupervisorEnv, SupervisorView};
+
+/// What a [`StartChild`] is given.
+pub struct StartContext {
+    supervisor: ActorCell,
+    supervisor_path: Arc<str>,
+    id: Arc<str>,
+    env: SupervisorEnv,
+    key: ChildKey,
+    attempt: AttemptId,
+    reports: Reports,
+}
+
+impl StartContext {
+    /// The supervisor to link to.
+    #[must_use]
+    pub const fn supervisor(&self) -> &ActorCell {
+        &self.supervisor
+    }
+
+    /// The child's id under its supervisor.
+    #[must_use]
+    pub const fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The child's path in the tree.
+    #[must_use]
+    pub fn path(&self) -> Arc<str> {
+        format!("{}/{}", self.supervisor_path, self.id).into()
+    }
+
+    /// The node's clock and events.
+    #[must_use]
+    pub const fn env(&self) -> &SupervisorEnv {
+        &self.env
+    }
+
+    /// Shows an actor in the tree before it is ready: for starts that go on after their actor was spawned. It still counts
+    /// as starting.
+    pub fn announce(&self, process: Started) {
+        self.reports.send(Completion::Spawned { key: self.key, attempt: self.attempt, process });
+    }
+}
+
+/// [`ChildSpec::supervisor`](super::ChildSpec::supervisor)'s start.
+pub(crate) struct StartSupervisor {
+    spec: Arc<SupervisorSpec>,
+}
+
+impl StartSupervisor {
+    pub(crate) const fn new(spec: Arc<SupervisorSpec>) -> Self {
+        Self { spec }
+    }
+}
+
+impl StartChild for StartSupervisor {
+    fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
+        let spec = self.spec.clone();
+        Box::pin(async move {
+            let view = SupervisorView::new(&spec, context.path(), context.env().clone());
+            let parent = context.supervisor().clone();
+            let (actor, _) =
+                SupervisorActor::spawn_linked(None, SupervisorActor, view.clone(), parent).await?;
+            let mut guard = KillOnDrop(Some(actor.get_cell()));
+            let started = Started { cell: actor.get_cell(), nested: Some(view.clone()) };
+            context.announce(started.clone());
+            let supervisor = view.supervisor().expect("the actor was bound to its view in `pre_start`");
+            match supervisor.boot().await {
+                Ok(()) => {
+                    guard.0 = None;
+                    Ok(started)
+                }
+                Err(reason) => {
+                    // It is stopping by itself; a new attempt must not overlap with it.
+                    actor.get_cell().wait(None).await.expect("a wait without time-out cannot time out");
+                    guard.0 = None;
+                    Err(StartError::Failed(reason.start_error().into()))
+                }
+            }
+        })
+    }
+
+    fn ended(&self) {
+        for child in &self.spec.children {
+            child.start.ended();
+        }
+    }
+}
+
+/// Kills an actor whose start was dropped.
+struct KillOnDrop(Option<ActorCell>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(cell) = &self.0 {
+            cell.kill();
+        }
+    }
+}
+
+/// Where tasks report to: the supervisor's mailbox, or, from `post_stop` on, where that is not read any more, a channel.
+#[derive(Clone)]
+struct Reports {
+    mailbox: ActorRef<SupervisorMsg>,
+    channel: Arc<OnceLock<mpsc::UnboundedSender<Completion>>>,
+}
+
+impl Reports {
+    /// A report to a supervisor that has ended concerns nobody.
+    fn send(&self, completion: Completion) {
+        match self.channel.get() {
+            None => drop(self.mailbox.cast(SupervisorMsg(Msg::Completion(completion)))),
+            Some(channel) => drop(channel.send(completion)),
+        }
+    }
+
+    fn without_mailbox(&self) -> bool {
+        self.channel.get().is_some()
+    }
+}
+
+pub(super) struct SupervisorActor;
+
+pub(super) struct SupervisorState {
+    view: Arc<SupervisorView>,
+    myself: ActorRef<SupervisorMsg>,
+    reports: Reports,
+    /// Everything under way; dropped with the state.
+    tasks: JoinSet<()>,
+    timers: HashMap<TimerId, AbortHandle>,
+    starts: BTreeMap<AttemptId, Option<AbortHandle>>,
+    /// Exits of unknown processes: perhaps of children whose start has not returned yet. With the last attempt begun before
+    /// the exit: when that and all before it have returned, nobody will ask for it.
+    early: HashMap<u64, (AttemptId, ExitReason)>,
+    last_attempt: Option<AttemptId>,
+    /// Processes that have ended, while what they supervised has not yet.
+    settling: HashSet<u64>,
+    replies: HashMap<Ticket, RpcReplyPort<Answer>>,
+    last_ticket: u64,
+    boot: Boot,
+}
+
+enum Boot {
+    New,
+    Pending(RpcReplyPort<Result<(), ExitReason>>),
+    Answered,
+}
+
+impl Actor for SupervisorActor {
+    type Msg = SupervisorMsg;
+    type State = SupervisorState;
+    type Arguments = Arc<SupervisorView>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        view: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        view.bind(myself.clone());
+        Ok(SupervisorState {
+            view,
+            reports: Reports { mailbox: myself.clone(), channel: Arc::new(OnceLock::new()) },
+            myself,
+            tasks: JoinSet::new(),
+            timers: HashMap::new(),
+            starts: BTreeMap::new(),
+            early: HashMap::new(),
+            last_attempt: None,
+            settling: HashSet::new(),
+            replies: HashMap::new(),
+            last_ticket: 0,
+            boot: Boot::New,
+        })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message.0 {
+            Msg::Boot(reply) => state.on_boot(reply).await,
+            Msg::Call(request, reply) => {
+                state.last_ticket += 1;
+                let ticket = Ticket(state.last_ticket);
+                state.replies.insert(ticket, reply);
+                state.feed([Input::Call { ticket, request }]).await;
+            }
+            Msg::Shutdown => state.feed([Input::Shutdown]).await,
+            Msg::Completion(completion) => state.on_completion(completion).await,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let (Some(reason), Some(cell)) = (ExitReason::of_event(&event), event.actor_cell()) {
+            state.on_exit(cell.get_id().pid(), reason).await;
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        if !state.view.is_closed() {
+            state.close_without_mailbox().await;
+        }
+        Ok(())
+    }
+}
+
+impl SupervisorState {
+    async fn on_boot(&mut self, reply: RpcReplyPort<Result<(), ExitReason>>) {
+        if matches!(self.boot, Boot::New) {
+            self.boot = Boot::Pending(reply);
+            self.feed([Input::Boot]).await;
+        }
+    }
+
+    async fn on_exit(&mut self, pid: u64, reason: ExitReason) {
+        let Some(process) = self.view.process(pid) else {
+            if let Some(last) = self.last_attempt.filter(|_| !self.starts.is_empty()) {
+                self.early.insert(pid, (last, reason));
+            }
+            return;
+        };
+        match process.nested {
+            Some(nested) => self.settle(pid, reason, &nested).await,
+            None => self.feed([Input::ChildExited { pid, reason }]).await,
+        }
+    }
+
+    /// A nested supervisor ended: its exit counts when nothing below it lives any more. If it ended in order, nothing does.
+    async fn settle(&mut self, pid: u64, reason: ExitReason, nested: &SupervisorView) {
+        let reason = nested.exit_reason().cloned().unwrap_or(reason);
+        let mut cells = nested.cells();
+        cells.retain(|cell| cell.get_status() != ActorStatus::Stopped);
+        if cells.is_empty() {
+            return self.feed([Input::ChildExited { pid, reason }]).await;
+        }
+        self.settling.insert(pid);
+        let reports = self.reports.clone();
+        self.tasks.spawn(async move {
+            let all = async {
+                for cell in cells {
+                    wait_for_end(&cell).await;
+                }
+            };
+            // What does not end by then is on a thread that does not yield.
+            let _ = tokio::time::timeout(KILL_GRACE, all).await;
+            reports.send(Completion::Settled { pid, reason });
+        });
+    }
+
+    async fn on_completion(&mut self, completion: Completion) {
+        while self.tasks.try_join_next().is_some() {}
+        match completion {
+            Completion::Spawned { key, attempt, process } => {
+                self.feed([Input::Spawned { key, attempt, process }]).await;
+            }
+            Completion::Started { key, attempt, process } => {
+                let inputs = self.started(key, attempt, process);
+                self.feed(inputs).await;
+            }
+            Completion::StartFailed { key, attempt, failure } => {
+                self.end_attempt(attempt);
+                self.feed([Input::StartFailed { key, attempt, failure }]).await;
+            }
+            Completion::Timer(timer) => {
+                self.timers.remove(&timer);
+                self.feed([Input::TimerFired(timer)]).await;
+            }
+            Completion::TryAgain { key, wait } => self.feed([Input::TryAgain { key, wait }]).await,
+            Completion::Gone { pid } => {
+                if !self.settling.contains(&pid) {
+                    self.feed([Input::ChildGone { pid }]).await;
+                }
+            }
+            Completion::Settled { pid, reason } => {
+                self.settling.remove(&pid);
+                self.feed([Input::ChildExited { pid, reason }]).await;
+            }
+        }
+    }
+
+    /// Gives the core what happened, carries out what it orders, and so on until it has to wait.
+    async fn feed(&mut self, inputs: impl IntoIterator<Item = ActorInput>) {
+        let mut inputs: VecDeque<_> = inputs.into_iter().collect();
+        while let Some(input) = inputs.pop_front() {
+            for (count, effect) in self.view.step(input).into_iter().enumerate() {
+                // A supervisor with very many children has very many effects.
+                if count % 256 == 255 {
+                    tokio::task::yield_now().await;
+                }
+                inputs.extend(self.run(effect));
+            }
+        }
+    }
+
+    /// Carries out one effect. What is already known about its outcome is returned.
+    fn run(&mut self, effect: ActorEffect) -> Vec<ActorInput> {
+        match effect {
+            ActorEffect::Start { key, attempt, id, start, timeout } => {
+                return self.start(key, attempt, id, &*start, timeout);
+            }
+            ActorEffect::AbortStart { attempt } => {
+                if let Some(Some(task)) = self.end_attempt(attempt) {
+                    task.abort();
+                }
+            }
+            ActorEffect::Stop { process, mass } => {
+                // Without a mailbox nobody reports exits. A million children get no watcher each: they are all linked.
+                if !mass || self.reports.without_mailbox() {
+                    self.watch(&process);
+                }
+                stop(&process);
+            }
+            ActorEffect::Kill { process } => {
+                if self.reports.without_mailbox() {
+                    self.watch(&process);
+                }
+                process.cell.kill();
+            }
+            ActorEffect::Discard { process } => stop(&process),
+            ActorEffect::Arm { timer, after } => self.arm(timer, after),
+            ActorEffect::Disarm { timer } => {
+                if let Some(task) = self.timers.remove(&timer) {
+                    task.abort();
+                }
+            }
+            ActorEffect::TryAgain { key, wait } => self.reports.send(Completion::TryAgain { key, wait }),
+            ActorEffect::Emit(event) => self.view.env().events.emit(event),
+            ActorEffect::Exited { start, reason } => start.exited(&reason),
+            ActorEffect::Ended { start } => start.ended(),
+            ActorEffect::Reply { ticket, result } => {
+                if let Some(reply) = self.replies.remove(&ticket) {
+                    // Whoever asked may have stopped waiting.
+                    let _ = reply.send(result.map(|process| process.map(|process| process.cell)));
+                }
+            }
+            ActorEffect::Booted => self.answer_boot(Ok(())),
+            ActorEffect::Exit { reason } => {
+                self.view.set_exit(reason.clone());
+                self.myself.stop(Some(reason.stop_text()));
+                self.answer_boot(Err(reason));
+            }
+        }
+        Vec::new()
+    }
+
+    fn answer_boot(&mut self, result: Result<(), ExitReason>) {
+        if let Boot::Pending(reply) = std::mem::replace(&mut self.boot, Boot::Answered) {
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Begins a start. Most actors are ready at once: only those that are not get a task.
+    fn start(
+        &mut self,
+        key: ChildKey,
+        attempt: AttemptId,
+        id: Arc<str>,
+        start: &dyn StartChild,
+        timeout: Option<Duration>,
+    ) -> Vec<ActorInput> {
+        self.last_attempt = Some(attempt);
+        let context = StartContext {
+            supervisor: self.myself.get_cell(),
+            supervisor_path: self.view.path().clone(),
+            id,
+            env: self.view.env().clone(),
+            key,
+            attempt,
+            reports: self.reports.clone(),
+        };
+        // The closure that makes an actor is user code like the actor's own.
+        let future = match std::panic::catch_unwind(AssertUnwindSafe(|| start.start(context))) {
+            Ok(future) => AssertUnwindSafe(future).catch_unwind(),
+            Err(panic) => {
+                let failure = StartFailure::Failed(panic_text(&*panic));
+                return vec![Input::StartFailed { key, attempt, failure }];
+            }
+        };
+        let mut start = Box::pin(async move {
+            let outcome = match timeout {
+                None => future.await,
+                Some(limit) => match tokio::time::timeout(limit, future).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => {
+                        let text = format!("not started within {limit:?}");
+                        return Err(StartFailure::Failed(text.into()));
+                    }
+                },
+            };
+            match outcome {
+                Ok(Ok(process)) => Ok(process),
+                Ok(Err(StartError::Ignored)) => Err(StartFailure::Ignored),
+                Ok(Err(StartError::Failed(error))) => Err(StartFailure::Failed(error.to_string().into())),
+                Err(panic) => Err(StartFailure::Failed(panic_text(&*panic))),
+            }
+        });
+        let mut nobody = std::task::Context::from_waker(futures::task::noop_waker_ref());
+        self.starts.insert(attempt, None);
+        if let Poll::Ready(outcome) = start.as_mut().poll(&mut nobody) {
+            return match outcome {
+                Ok(process) => self.started(key, attempt, process),
+                Err(failure) => {
+                    self.end_attempt(attempt);
+                    vec![Input::StartFailed { key, attempt, failure }]
+                }
+            };
+        }
+        let reports = self.reports.clone();
+        let task = self.tasks.spawn(async move {
+            reports.send(match start.await {
+                Ok(process) => Completion::Started { key, attempt, process },
+                Err(failure) => Completion::StartFailed { key, attempt, failure },
+            });
+        });
+        self.starts.insert(attempt, Some(task));
+        Vec::new()
+    }
+
+    /// A start returned. If the actor has ended already, that follows at once.
+    fn started(&mut self, key: ChildKey, attempt: AttemptId, process: Started) -> Vec<ActorInput> {
+        let pid = process.pid();
+        let early = self.early.remove(&pid);
+        self.end_attempt(attempt);
+        let mut inputs = vec![Input::Started { key, attempt, process: process.clone() }];
+        match early {
+            Some((_, reported)) => {
+                let known = process.nested.as_ref().and_then(|nested| nested.exit_reason());
+                let reason = known.cloned().unwrap_or(reported);
+                inputs.push(Input::ChildExited { pid, reason });
+            }
+            None => self.ensure_linked(&process),
+        }
+        inputs
+    }
+
+    /// Actors are spawned linked, so an actor that is not has ended, and its exit is about to be reported, unless its start
+    /// broke the rule.
+    fn ensure_linked(&mut self, process: &Started) {
+        let linked = process.cell.try_get_supervisor().is_some_and(|cell| cell == self.myself.get_cell());
+        if !linked {
+            process.cell.link(self.myself.get_cell());
+            self.watch(process);
+        }
+    }
+
+    fn end_attempt(&mut self, attempt: AttemptId) -> Option<Option<AbortHandle>> {
+        let task = self.starts.remove(&attempt);
+        match self.starts.first_key_value() {
+            None => self.early.clear(),
+            Some((oldest, _)) if !self.early.is_empty() => self.early.retain(|_, (last, _)| *last >= *oldest),
+            Some(_) => {}
+        }
+        task
+    }
+
+    /// Reports the end of a process, however it comes about.
+    fn watch(&mut self, process: &Started) {
+        let (cell, reports) = (process.cell.clone(), self.reports.clone());
+        self.tasks.spawn(async move {
+            wait_for_end(&cell).await;
+            reports.send(Completion::Gone { pid: cell.get_id().pid() });
+        });
+    }
+
+    fn arm(&mut self, timer: TimerId, after: Duration) {
+        let reports = self.reports.clone();
+        let task = self.tasks.spawn(async move {
+            tokio::time::sleep(after).await;
+            reports.send(Completion::Timer(timer));
+        });
+        self.timers.insert(timer, task);
+    }
+
+    /// Somebody stopped the actor itself instead of asking it to shut down: end in order all the same. Exits are waited for,
+    /// as they are not reported here.
+    async fn close_without_mailbox(&mut self) {
+        let (channel, mut completions) = mpsc::unbounded_channel();
+        // Reports that are in the mailbox are lost, so: fired timers fire again, and every end is waited for anew.
+        for (timer, _) in self.timers.iter().filter(|(_, task)| task.is_finished()) {
+            let _ = channel.send(Completion::Timer(*timer));
+        }
+        self.reports.channel.set(channel).expect("`post_stop` runs once");
+        self.settling.clear();
+        for process in self.view.stopping() {
+            self.watch(&process);
+        }
+        self.feed([Input::Shutdown]).await;
+        while !self.view.is_closed() {
+            let completion = completions.recv().await.expect("the state holds a sender");
+            self.on_completion(completion).await;
+        }
+    }
+}
+
+/// Asks a process to end in order.
+fn stop(process: &Started) {
+    match process.nested.as_ref().and_then(SupervisorView::supervisor) {
+        Some(supervisor) => supervisor.shutdown(),
+        None => process.cell.stop(Some(ExitReason::Shutdown(None).stop_text())),
+    }
+}
+
+async fn wait_for_end(cell: &ActorCell) {
+    cell.wait(None).await.expect("a wait without time-out cannot time out");
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").into()
+}

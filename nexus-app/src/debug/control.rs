@@ -1,0 +1,94 @@
+//! Steering the tree: finding who supervises what, and waiting no longer than the client does.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::http::{StatusCode, header};
+use nexus_actors::AgentError;
+use nexus_actors::supervision::{ChildView, SupervisorError, SupervisorRef, SupervisorView};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::guard::Deadline;
+use super::problem::Problem;
+use super::state::DebugState;
+
+/// What was done.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Done {
+    /// `stopped`, `restarted` or `killed`.
+    pub(crate) done: &'static str,
+    /// Where it is in the tree.
+    pub(crate) path: String,
+}
+
+/// An agent in the tree.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) supervisor: SupervisorRef,
+    pub(crate) child: ChildView,
+    pub(crate) path: String,
+}
+
+/// The agent called `name`, wherever in the tree it is: each supervisor is asked for a child of that id.
+pub(crate) fn place_of_agent(state: &DebugState, name: &str) -> Result<Place, Problem> {
+    let unknown = || AgentError::UnknownAgent { name: name.to_owned() };
+    if state.node().agent(name).is_none() {
+        return Err(unknown().into());
+    }
+    let mut open: Vec<Arc<SupervisorView>> = vec![state.root()?];
+    while let Some(view) = open.pop() {
+        if let (Some(child), Some(supervisor)) = (view.child(name), view.supervisor()) {
+            let path = format!("{}/{name}", view.path());
+            return Ok(Place { supervisor, child, path });
+        }
+        open.extend(view.nested());
+    }
+    Err(Problem::new(
+        StatusCode::CONFLICT,
+        "not_supervised",
+        format!("agent `{name}` is known and has no supervisor at the moment"),
+    )
+    .remedy("it is being started or has ended for good; a message brings a family's agent to life again"))
+}
+
+/// Waits for `asked`, at most until the deadline.
+pub(crate) async fn within<T>(
+    deadline: Deadline,
+    asked: impl Future<Output = Result<T, SupervisorError>>,
+) -> Result<T, Problem> {
+    match tokio::time::timeout_at(deadline.0, asked).await {
+        Ok(answered) => answered.map_err(refused),
+        Err(_) => Err(Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timed_out",
+            "the supervisor has not finished in time; it goes on with it",
+        )
+        .remedy("GET /debug/events tells when it is done")),
+    }
+}
+
+fn refused(error: SupervisorError) -> Problem {
+    let (status, code) = match &error {
+        SupervisorError::NotFound(_) => (StatusCode::NOT_FOUND, "unknown_child"),
+        SupervisorError::StartFailed { .. } => (StatusCode::BAD_GATEWAY, "start_failed"),
+        SupervisorError::ShuttingDown | SupervisorError::Gone => {
+            (StatusCode::SERVICE_UNAVAILABLE, "supervisor_ending")
+        }
+        SupervisorError::AlreadyStarted(_)
+        | SupervisorError::AlreadyPresent(_)
+        | SupervisorError::Running(_)
+        | SupervisorError::Restarting(_)
+        | SupervisorError::SimpleOneForOne
+        | SupervisorError::NotSimpleOneForOne
+        | SupervisorError::InvalidSpec(_) => (StatusCode::CONFLICT, "refused_by_supervisor"),
+    };
+    let problem = Problem::new(status, code, error.to_string());
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => {
+            problem.remedy("try again when it has been started anew").header(header::RETRY_AFTER, "1")
+        }
+        StatusCode::BAD_GATEWAY => problem.remedy("GET /debug/events has the reason"),
+        _ => problem,
+    }
+}

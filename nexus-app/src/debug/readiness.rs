@@ -1,0 +1,78 @@
+//! Readiness: the named conditions that must hold before the node counts as ready.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Condition {
+    /// What it is about, such as `tree`.
+    #[schema(value_type = String)]
+    pub name: Arc<str>,
+    /// Whether it holds.
+    pub ready: bool,
+    /// Its state in words.
+    pub detail: String,
+}
+
+/// The node's readiness: ready when every condition holds. Shared by those who know (the boot sequence, feeds) and the
+/// endpoint that tells.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    conditions: RwLock<BTreeMap<Arc<str>, (bool, String)>>,
+}
+
+impl Readiness {
+    /// These conditions must hold; none does yet.
+    #[must_use]
+    pub fn awaiting<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let waiting = |name: &str| (name.into(), (false, "not yet".to_owned()));
+        Self { conditions: RwLock::new(names.into_iter().map(waiting).collect()) }
+    }
+
+    /// Says whether the condition `name` holds. A new name adds a condition.
+    pub fn set(&self, name: &str, ready: bool, detail: impl Into<String>) {
+        self.conditions.write().insert(name.into(), (ready, detail.into()));
+    }
+
+    /// Whether all conditions hold.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.conditions.read().values().all(|(ready, _)| *ready)
+    }
+
+    /// All conditions, by name.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<Condition> {
+        let condition = |(name, (ready, detail)): (&Arc<str>, &(bool, String))| Condition {
+            name: name.clone(),
+            ready: *ready,
+            detail: detail.clone(),
+        };
+        self.conditions.read().iter().map(condition).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: ready means that every condition holds, and a condition can be lost again.
+    #[test]
+    fn every_condition_must_hold() {
+        let readiness = Readiness::awaiting(["tree", "feeds"]);
+        assert!(!readiness.is_ready());
+        readiness.set("tree", true, "started");
+        readiness.set("feeds", true, "running");
+        assert!(readiness.is_ready());
+        readiness.set("feeds", false, "flights: cannot open");
+        assert!(!readiness.is_ready());
+        let missing: Vec<_> = readiness.conditions().into_iter().filter(|one| !one.ready).collect();
+        assert_eq!(missing.len(), 1);
+        assert_eq!((&*missing[0].name, missing[0].detail.as_str()), ("feeds", "flights: cannot open"));
+    }
+}

@@ -1,0 +1,148 @@
+//! `POST /api/agents/{id}/ask`: a request and its answer.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderMap, StatusCode};
+use nexus_actors::Node;
+use nexus_actors::agent::{Operation, Payload, Request};
+use nexus_actors::telemetry::{TraceContext, in_root_span};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::debug::guard::Deadline;
+use crate::debug::problem::{Problem, ProblemDetails};
+use crate::debug::state::DebugState;
+
+/// How long the answer may take unless the client says otherwise.
+const TIMEOUT_MS: u64 = 5000;
+
+/// A request to an agent.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RequestBody {
+    /// `query`, `update` or `action`.
+    #[schema(value_type = String, example = "query")]
+    operation: Operation,
+    /// The key to read or set, or the action's name.
+    key: String,
+    /// New value or arguments: any JSON. Default: none.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    payload: Option<Value>,
+    /// What a query answers where there is no value. Default: an error then.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    default: Option<Value>,
+    /// How long the answer may take, 1 ms to `debug.request_timeout`. Default 5000. Only for `ask`.
+    #[serde(default)]
+    timeout_ms: Option<u64>,
+    /// The request is not handled if its turn comes later than this from now. Default: no limit.
+    #[serde(default)]
+    deadline_ms: Option<u64>,
+}
+
+impl RequestBody {
+    /// The request it stands for.
+    pub(crate) fn request(&self, node: &Node, payload_bytes_max: usize) -> Result<Request, Problem> {
+        let value = match (self.operation, &self.payload, &self.default) {
+            (Operation::Query, Some(_), _) => {
+                return Err(bad_field("payload", "a query has no payload", "give `default` for a default"));
+            }
+            (Operation::Query, None, default) => default,
+            (_, payload, None) => payload,
+            (_, _, Some(_)) => {
+                return Err(bad_field("default", "only a query has a default", "leave `default` out"));
+            }
+        };
+        let payload = match value {
+            Some(value) => Payload::encode(value)?,
+            None => Payload::EMPTY,
+        };
+        let length = payload.bytes().len();
+        if length > payload_bytes_max {
+            let detail = format!("the payload has {length} bytes; a message may have {payload_bytes_max}");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
+                .remedy("send less, or raise `limits.payload_bytes`")
+                .with("limit", json!(payload_bytes_max)));
+        }
+        let request = Request::new(self.operation, self.key.as_str(), payload);
+        Ok(match self.deadline_ms {
+            Some(ms) => request.with_deadline(node.clock().now() + Duration::from_millis(ms)),
+            None => request,
+        })
+    }
+
+    /// How long its answer may take.
+    fn timeout(&self, longest: Duration, left: Duration) -> Result<Duration, Problem> {
+        let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        let asked = self.timeout_ms.unwrap_or(TIMEOUT_MS.min(longest_ms));
+        if !(1..=longest_ms).contains(&asked) {
+            return Err(bad_field(
+                "timeout_ms",
+                &format!("`timeout_ms` is {asked}"),
+                &format!("give 1 to {longest_ms}, or raise `debug.request_timeout`"),
+            ));
+        }
+        Ok(Duration::from_millis(asked).min(left))
+    }
+
+    pub(crate) const fn has_timeout(&self) -> bool {
+        self.timeout_ms.is_some()
+    }
+}
+
+pub(crate) fn bad_field(field: &str, detail: &str, remedy: &str) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", detail)
+        .remedy(remedy)
+        .with("path", json!(field))
+}
+
+/// The caller's trace context, if it has one.
+pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
+    TraceContext::from_traceparent(headers.get("traceparent")?.to_str().ok()?)
+}
+
+/// An answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Answer {
+    /// The value: any JSON.
+    #[schema(value_type = Object)]
+    value: Value,
+}
+
+/// Sends a request to an agent and waits for the answer. Begins a trace, or continues the caller's (`traceparent`).
+#[utoipa::path(post, path = "/api/agents/{id}/ask", tag = "messages", request_body = RequestBody, params(
+    ("id" = String, Path, description = "The agent's name; its slashes as they are or as `%2F`"),
+    ("traceparent" = Option<String>, Header, description = "W3C trace context"),
+), responses(
+    (status = 200, description = "The answer", body = Answer),
+    (status = 400, description = "Malformed JSON, name or payload", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 401, description = "No or a wrong token", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 403, description = "Control is not allowed, or the request comes from another site", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "`unknown_agent`; `not_found`: no value", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 408, description = "The body came too slowly", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 409, description = "`stopped`", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 413, description = "Body or payload too large", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 415, description = "The body is no JSON", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 422, description = "`invalid`, `unsupported`; `bad_body`: the JSON is not the right one", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 429, description = "`overloaded`: the inbox is full", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 500, description = "`failed`: the behavior tried and failed", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 502, description = "`crashed`, `no_reply`", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "`too_many_agents`", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 504, description = "`timed_out`, `deadline_exceeded`", body = ProblemDetails, content_type = "application/problem+json")))]
+pub(crate) async fn ask(
+    state: &DebugState,
+    name: &str,
+    headers: &HeaderMap,
+    deadline: Deadline,
+    body: RequestBody,
+) -> Result<Json<Answer>, Problem> {
+    let request = body.request(state.node(), state.sources().payload_bytes_max)?;
+    let timeout = body.timeout(state.config().request_timeout, deadline.left())?;
+    // Within the span, so that the request carries its context.
+    let asking = async { state.node().ask(name, request, timeout).await };
+    let payload = in_root_span("POST /api/agents/{id}/ask", trace(headers), asking).await?;
+    Ok(Json(Answer { value: payload.to_json()? }))
+}

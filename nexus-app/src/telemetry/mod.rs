@@ -1,0 +1,138 @@
+//! Metrics and spans on their way out: Prometheus text for whoever scrapes, OTLP to a collector where the topology names one.
+//!
+//! One meter provider feeds both: the instruments exist once.
+
+mod node;
+mod otlp;
+mod process;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_actors::Node;
+use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry::{KeyValue, global};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use prometheus::{Registry, TextEncoder};
+
+use self::node::NodeMetrics;
+use crate::topology::TelemetryConfig;
+
+/// The media type of [`Telemetry::prometheus_text`].
+pub const PROMETHEUS_MEDIA_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Why metrics or spans cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The collector's address or headers make no sense. Correct `telemetry.otlp`.
+    #[error("telemetry.otlp: {0}")]
+    Otlp(String),
+    /// The metrics contradict each other: two instruments with one name. A bug.
+    #[error("metrics: {0}")]
+    Metrics(String),
+}
+
+/// A node's metrics and spans. Cheap to clone.
+#[derive(Clone)]
+pub struct Telemetry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    meters: SdkMeterProvider,
+    tracers: Option<SdkTracerProvider>,
+    registry: Registry,
+    observed: std::sync::OnceLock<Arc<NodeMetrics>>,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").field("otlp", &self.inner.tracers.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Telemetry {
+    /// Sets metrics up and, with `config.otlp`, the exporters and the process's tracer. Call it within a tokio runtime, whose
+    /// connections the exporters use, and hand its [`Telemetry::meter`] to the node.
+    ///
+    /// # Errors
+    /// [`TelemetryError`]; nothing runs then.
+    pub fn start(config: &TelemetryConfig, node_name: &str) -> Result<Self, TelemetryError> {
+        let resource = Resource::builder()
+            .with_service_name("nexus")
+            .with_attributes([
+                KeyValue::new("service.instance.id", node_name.to_owned()),
+                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            ])
+            .build();
+        let registry = Registry::new();
+        let prometheus = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .build()
+            .map_err(|error| TelemetryError::Metrics(error.to_string()))?;
+        let mut meters = SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(prometheus);
+        let mut tracers = None;
+        if let Some(otlp) = &config.otlp {
+            let exporters = otlp::exporters(otlp)?;
+            let periodic = PeriodicReader::builder(exporters.metrics).with_interval(otlp.interval).build();
+            meters = meters.with_reader(periodic);
+            let provider = SdkTracerProvider::builder()
+                .with_resource(resource)
+                .with_batch_exporter(exporters.spans)
+                .build();
+            global::set_tracer_provider(provider.clone());
+            tracers = Some(provider);
+        }
+        let inner = Inner { meters: meters.build(), tracers, registry, observed: std::sync::OnceLock::new() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes instruments.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.inner.meters.meter("nexus")
+    }
+
+    /// Exports the node's counters and the process's use of memory, CPU and files from now on. Only the first call counts.
+    pub fn observe(&self, node: &Node) {
+        self.inner.observed.get_or_init(|| {
+            let meter = self.meter();
+            process::observe(&meter, *node.clock());
+            NodeMetrics::observe(&meter, node.clone())
+        });
+    }
+
+    /// All metrics in Prometheus's text format, fresh. Looks at every agent: not for an async thread.
+    ///
+    /// # Errors
+    /// [`TelemetryError::Metrics`].
+    pub fn prometheus_text(&self) -> Result<String, TelemetryError> {
+        if let Some(observed) = self.inner.observed.get() {
+            observed.refresh();
+        }
+        TextEncoder::new()
+            .encode_to_string(&self.inner.registry.gather())
+            .map_err(|error| TelemetryError::Metrics(error.to_string()))
+    }
+
+    /// Exports what waits and stops the exporters, waiting at most `limit`. Blocks: not for an async thread.
+    pub fn shutdown(&self, limit: Duration) {
+        if let Some(tracers) = &self.inner.tracers
+            && let Err(error) = tracers.shutdown_with_timeout(limit)
+        {
+            tracing::warn!(%error, "the last spans were not exported");
+        }
+        if self.inner.tracers.is_some()
+            && let Err(error) = self.inner.meters.shutdown_with_timeout(limit)
+        {
+            tracing::warn!(%error, "the last metrics were not exported");
+        }
+    }
+}
+
+#[cfg(test)]
+mod otlp_test;
