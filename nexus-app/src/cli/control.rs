@@ -13,7 +13,7 @@ use super::{Context, Outcome};
 /// What a command is aimed at.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
-    /// An agent's name, such as aircraft/N14228, or a supervisor's path, such as nexus/agents.sup/fleet
+    /// An agent's name, such as aircraft/N14228, or a supervisor's path, such as nexus/agents.sup/airspace
     #[arg(value_name = "TARGET")]
     name: String,
     /// TARGET is a supervisor; without it an agent of that name comes first
@@ -31,7 +31,7 @@ pub(crate) struct Target {
 #[command(after_help = "\
 Examples:
   nexus kill aircraft/N14228              Kill an agent; `nexus events` shows how it comes back
-  nexus kill nexus/agents.sup/fleet       Kill a supervisor and all below it")]
+  nexus kill nexus/agents.sup/airspace    Kill a supervisor and all below it")]
 pub(crate) struct KillArgs {
     #[command(flatten)]
     target: Target,
@@ -57,7 +57,7 @@ pub(crate) struct StopArgs {
 #[command(after_help = "\
 Examples:
   nexus restart aircraft/N14228           Stop and start an agent
-  nexus restart nexus/agents.sup/fleet    Stop and start a supervisor with all below it")]
+  nexus restart nexus/agents.sup/airspace Stop and start a supervisor with all below it")]
 pub(crate) struct RestartArgs {
     #[command(flatten)]
     target: Target,
