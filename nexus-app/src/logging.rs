@@ -86,12 +86,18 @@ pub fn init(filter: EnvFilter, format: LogFormat, progress: &MultiProgress) -> R
     let writer = ProgressWriter::new(progress.clone());
     tracing_subscriber::registry().with(filter).with(layer(format, writer)).try_init()?;
     std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload_as_str().unwrap_or("a value that is no text");
+        let message = text_of(panic.payload());
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
         tracing::error!(place, thread = thread.name().unwrap_or_default(), "panic: {message}");
     }));
     Ok(())
+}
+
+/// What `panic!` was given.
+fn text_of(payload: &(dyn std::any::Any + Send)) -> &str {
+    let formatted = payload.downcast_ref::<String>().map(String::as_str);
+    formatted.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a value that is no text")
 }
 
 /// Writes to the standard error while progress bars stand still.
@@ -158,6 +164,14 @@ mod tests {
         );
         let error = filter(None, Some("a=b=c"), "info").unwrap_err().to_string();
         assert!(error.contains("a=b=c") && error.contains("NEXUS_LOG"), "{error}");
+    }
+
+    /// Goal: both forms of panic are told in their words.
+    #[test]
+    fn panics_have_their_text() {
+        assert_eq!(text_of(&"plain"), "plain");
+        assert_eq!(text_of(&"formatted".to_owned()), "formatted");
+        assert_eq!(text_of(&5), "a value that is no text");
     }
 
     /// Goal: a record written in pieces leaves in one.
