@@ -64,7 +64,9 @@ pub fn filter(
         (None, None) => (topology, "telemetry.log"),
     };
     let failed = |source| LogError::Filter { filter: filter.to_owned(), from, source };
-    EnvFilter::builder().parse(filter).map_err(failed)
+    // ractor opens a span for every actor; nobody reads them, and each costs time with every message. Said first, so that a
+    // filter that names ractor has the last word.
+    EnvFilter::builder().parse(format!("ractor=warn,{filter}")).map_err(failed)
 }
 
 /// The layer that writes the lines. For those who compose their own subscriber; others call [`init`].
