@@ -1,6 +1,6 @@
 //! `cargo run --example thermostat -- run nexus-app/examples/thermostat.toml`: your own behavior in your own binary.
 
-use nexus_actors::prelude::*;
+use nexus_app::prelude::*;
 
 /// A room as its `args` in the topology begin it: degrees wanted, and whether the heating is on.
 #[derive(serde::Serialize, serde::Deserialize)]
