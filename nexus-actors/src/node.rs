@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::error::AgentError;
 use crate::rng::Seed;
 use crate::route::{DeadLetterReason, DeadLetters, GroupSpec, Groups, RouteTable};
+use crate::supervision::StartError;
 use crate::telemetry::{Events, Metrics};
 
 /// A node's limits and identity. All of them are bounded by the topology's validation.
@@ -260,13 +261,16 @@ impl Node {
         }
     }
 
-    /// Asks the family's supervisor to give `cell` an actor.
-    pub(crate) fn activate(&self, cell: &Arc<AgentCell>) {
-        if let Some(family) = self.family_of(&cell.name)
-            && let Some(supervisor) = &*family.supervisor.load()
-        {
-            supervisor.activate(&family, cell.clone());
+    /// Puts a member of `family` into the route table, if it is not there.
+    pub(crate) fn declare_member(
+        &self,
+        name: Arc<str>,
+        family: &Family,
+    ) -> Result<Arc<AgentCell>, DeclareError> {
+        if self.routes().len() >= self.agents_max() && self.routes().get(AgentId::of(&name)).is_none() {
+            return Err(DeclareError::TooManyAgents { name, limit: self.agents_max() });
         }
+        Ok(self.insert(name, &family.template))
     }
 
     /// The agent has ended for good: what waits in its inbox becomes dead letters. With `forget` its route goes too, so that a
@@ -386,4 +390,10 @@ impl Node {
 
 fn timed_out(limit: Duration) -> AgentError {
     AgentError::TimedOut { after_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
+}
+
+impl From<DeclareError> for StartError {
+    fn from(error: DeclareError) -> Self {
+        Self::Failed(error.into())
+    }
 }

@@ -1,5 +1,6 @@
 //! The operator's side of Nexus: supervisor binary, TOML topology, feeds, debug endpoint, web page.
 
+pub mod behaviors;
 pub mod debug;
 pub mod feed;
 pub mod telemetry;

@@ -47,7 +47,8 @@ impl AgentSpec {
     }
 }
 
-type Spawn = dyn Fn(AgentSpec, ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync;
+pub(crate) type Spawn =
+    dyn Fn(AgentSpec, ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync;
 
 /// The behaviors a binary knows, by name.
 #[derive(Clone, Default)]

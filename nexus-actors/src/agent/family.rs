@@ -1,13 +1,15 @@
 //! Families: agents that are declared by a pattern and come to life with their first message.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
-use super::cell::AgentCell;
 use super::level::Level;
 use super::name_pattern::NamePattern;
 use super::payload::Payload;
+use crate::supervision::SupervisorRef;
 
 /// What the agents of a family, or a single declared agent, have in common.
 #[derive(Clone, Debug)]
@@ -22,29 +24,47 @@ pub struct AgentTemplate {
     pub level: Level,
 }
 
-/// Gives a family's agents their actors. Implemented by whoever supervises the family.
-pub(crate) trait Activate: Send + Sync {
-    /// Starts an actor for `cell`, which is in the route table already. Must not block; a failure is reported by retiring
-    /// the cell.
-    fn activate(&self, family: &Arc<Family>, cell: Arc<AgentCell>);
-}
-
 /// A declared family.
 pub(crate) struct Family {
     pub(crate) pattern: NamePattern,
     pub(crate) template: AgentTemplate,
-    /// The current supervisor of the family; none until the tree has started it.
-    pub(crate) supervisor: ArcSwapOption<Box<dyn Activate>>,
+    /// The current incarnation of its supervisor; none until the tree has started it.
+    supervisor: ArcSwapOption<SupervisorRef>,
+    /// Stopped for good: messages make no new agents.
+    stopped: AtomicBool,
 }
 
-impl std::fmt::Debug for Family {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Family").field("pattern", &self.pattern).field("template", &self.template).finish()
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Family")
+            .field("pattern", &self.pattern)
+            .field("template", &self.template)
+            .finish_non_exhaustive()
     }
 }
 
 impl Family {
     pub(crate) fn new(pattern: NamePattern, template: AgentTemplate) -> Self {
-        Self { pattern, template, supervisor: ArcSwapOption::empty() }
+        Self { pattern, template, supervisor: ArcSwapOption::empty(), stopped: AtomicBool::new(false) }
+    }
+
+    /// A supervisor takes over.
+    pub(crate) fn supervise(&self, supervisor: SupervisorRef) {
+        self.stopped.store(false, Ordering::SeqCst);
+        self.supervisor.store(Some(Arc::new(supervisor)));
+    }
+
+    /// The supervisor will not come back by itself.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.supervisor.store(None);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn supervisor(&self) -> Option<Arc<SupervisorRef>> {
+        self.supervisor.load_full()
     }
 }

@@ -18,12 +18,15 @@ mod name_pattern;
 mod payload;
 mod reactive;
 mod reply;
+mod start;
+#[cfg(test)]
+mod start_test;
 
 pub use behavior::{AgentSpec, Behaviors};
 pub(crate) use cell::{AgentCell, letter};
 pub use cell::{AgentExit, AgentOverview, AgentStatus, Tally};
 pub use family::AgentTemplate;
-pub(crate) use family::{Activate, Family};
+pub(crate) use family::Family;
 pub use host::{Agent, AgentState};
 pub use id::{AgentId, Target};
 pub(crate) use inbox::Letter;
@@ -33,3 +36,4 @@ pub use name_pattern::{NAME_BYTES_MAX, NameError, NamePattern, RANGE_MEMBERS_MAX
 pub use payload::Payload;
 pub use reactive::{Reactive, serve};
 pub use reply::{Reply, ReplyPort};
+pub use start::FamilyRules;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{AgentCell, Letter, Reply, ReplyPort, Request, Target, check_name, letter};
+use crate::agent::{AgentCell, Family, Letter, Reply, ReplyPort, Request, Target, check_name, letter};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
@@ -150,9 +150,9 @@ impl Node {
             return pushed;
         }
         match self.create(to) {
-            Ok(cell) => {
+            Ok((family, cell)) => {
                 let outcome = push(&cell);
-                self.activate(&cell);
+                self.activate(&family, &cell);
                 outcome
             }
             Err((error, reason)) => {
@@ -164,16 +164,26 @@ impl Node {
 
     /// Makes the agent `to` names, if a family declares it.
     #[cold]
-    fn create<T: Target + ?Sized>(&self, to: &T) -> Result<Arc<AgentCell>, (AgentError, DeadLetterReason)> {
+    fn create<T: Target + ?Sized>(
+        &self,
+        to: &T,
+    ) -> Result<(Arc<Family>, Arc<AgentCell>), (AgentError, DeadLetterReason)> {
         let unknown = || (AgentError::UnknownAgent { name: display(to) }, DeadLetterReason::UnknownAgent);
         let name = to.name().filter(|name| check_name(name).is_ok()).ok_or_else(unknown)?;
         let family = self.family_of(name).ok_or_else(unknown)?;
-        if self.routes().len() >= self.agents_max() {
-            let limit = self.agents_max() as u64;
-            let error = AgentError::TooManyAgents { name: name.to_owned(), limit };
-            return Err((error, DeadLetterReason::TooManyAgents));
+        if family.is_stopped() {
+            let reason = format!("the supervisor of `{}` is stopped", family.pattern);
+            let error = AgentError::Stopped { name: name.to_owned(), reason };
+            return Err((error, DeadLetterReason::AgentStopped));
         }
-        Ok(self.insert(name.into(), &family.template))
+        match self.declare_member(name.into(), &family) {
+            Ok(cell) => Ok((family, cell)),
+            Err(_) => {
+                let limit = self.agents_max() as u64;
+                let error = AgentError::TooManyAgents { name: name.to_owned(), limit };
+                Err((error, DeadLetterReason::TooManyAgents))
+            }
+        }
     }
 
     #[cold]

@@ -73,12 +73,12 @@ impl StartContext {
 }
 
 /// [`ChildSpec::supervisor`](super::ChildSpec::supervisor)'s start.
-pub(super) struct StartSupervisor {
+pub(crate) struct StartSupervisor {
     spec: Arc<SupervisorSpec>,
 }
 
 impl StartSupervisor {
-    pub(super) const fn new(spec: Arc<SupervisorSpec>) -> Self {
+    pub(crate) const fn new(spec: Arc<SupervisorSpec>) -> Self {
         Self { spec }
     }
 }
@@ -108,6 +108,12 @@ impl StartChild for StartSupervisor {
                 }
             }
         })
+    }
+
+    fn ended(&self) {
+        for child in &self.spec.children {
+            child.start.ended();
+        }
     }
 }
 
@@ -362,6 +368,8 @@ impl SupervisorState {
             }
             ActorEffect::TryAgain { key, wait } => self.reports.send(Completion::TryAgain { key, wait }),
             ActorEffect::Emit(event) => self.view.env().events.emit(event),
+            ActorEffect::Exited { start, reason } => start.exited(&reason),
+            ActorEffect::Ended { start } => start.ended(),
             ActorEffect::Reply { ticket, result } => {
                 if let Some(reply) = self.replies.remove(&ticket) {
                     // Whoever asked may have stopped waiting.

@@ -151,6 +151,10 @@ pub(crate) enum Effect<S, P> {
     TryAgain { key: ChildKey, wait: WaitId },
     /// Tell the node.
     Emit(Event),
+    /// Tell what starts the child that it has exited; it may be started again.
+    Exited { start: S, reason: ExitReason },
+    /// Tell what starts the child that this supervisor will not start it again by itself.
+    Ended { start: S },
     /// Answer a request; with the process, if there is one.
     Reply { ticket: Ticket, result: Result<Option<P>, SupervisorError> },
     /// All children are started.
@@ -335,6 +339,7 @@ impl<S: Clone, P: Process> Core<S, P> {
     /// A child ended for good. OTP: `del_child/2`, `do_auto_shutdown/2`.
     fn child_is_done(&mut self, key: ChildKey, id: &Arc<str>, reason: &ExitReason) {
         let significant = self.table.get(key).is_some_and(|child| child.rules.significant);
+        self.ended(key);
         self.forget(key);
         let ends = match self.auto_shutdown {
             AutoShutdown::Never => false,
@@ -570,10 +575,18 @@ impl<S: Clone, P: Process> Core<S, P> {
         }
     }
 
+    /// Says that the child will not be started again unless somebody asks for it.
+    fn ended(&mut self, key: ChildKey) {
+        if let Some(child) = self.table.get(key) {
+            self.out.push(Effect::Ended { start: child.start.clone() });
+        }
+    }
+
     /// Keeps how the child ended, and ends its row of failures if it had been up for long.
     fn record_exit(&mut self, key: ChildKey, reason: &ExitReason) {
         let (now, period) = (self.now, self.intensity.period());
         if let Some(child) = self.table.get_mut(key) {
+            self.out.push(Effect::Exited { start: child.start.clone(), reason: reason.clone() });
             child.last_exit = Some(Box::new(LastExit { reason: reason.clone(), at: now }));
             if child.started_at.is_some_and(|started| now.since(started) > period) {
                 child.streak = 0;

@@ -115,6 +115,14 @@ impl SupervisorRef {
         self.request(Request::StartDynamic { id: id.into(), start }).await
     }
 
+    /// Like [`start_dynamic`](Self::start_dynamic), without waiting for the outcome: failures reach
+    /// [`StartChild::ended`], and the event log.
+    pub(crate) fn post_dynamic(&self, id: Arc<str>, start: Arc<dyn StartChild>) {
+        let (reply, _) = ractor::concurrency::oneshot();
+        // Fails only if the supervisor has ended; its successor starts what it finds.
+        let _ = self.actor.cast(SupervisorMsg(Msg::Call(Request::StartDynamic { id, start }, reply.into())));
+    }
+
     /// Ends a child by its shutdown rule, or calls off its restart. Its specification is kept unless it is temporary or
     /// dynamic. Siblings are not concerned, and a significant child does not end its supervisor this way.
     ///

@@ -41,6 +41,7 @@ mod tree;
 mod view;
 
 pub use actor::StartContext;
+pub(crate) use actor::StartSupervisor;
 pub use backoff::Backoff;
 pub use core::ChildCounts;
 pub use error::{RootError, SpecError, StartError, SupervisorError};

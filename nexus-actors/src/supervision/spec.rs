@@ -16,6 +16,7 @@ use super::actor::{StartContext, StartSupervisor};
 use super::backoff::Backoff;
 use super::error::{SpecError, StartError};
 use super::intensity::INTENSITY_MAX;
+use super::reason::ExitReason;
 use super::strategy::{AutoShutdown, Restart, Strategy};
 use super::view::SupervisorView;
 
@@ -79,6 +80,16 @@ pub trait StartChild: Send + Sync + 'static {
     fn label(&self) -> Option<Arc<str>> {
         None
     }
+
+    /// The child has exited. It may be started again. Must not block.
+    fn exited(&self, reason: &ExitReason) {
+        let _ = reason;
+    }
+
+    /// The supervisor will not start the child again by itself: it was terminated on request, is done, or could not be
+    /// added. Also called for all children of a supervisor that this happens to, so it may come more than once. Not called
+    /// when a supervisor ends, because its own supervisor may start it again. Must not block.
+    fn ended(&self) {}
 }
 
 /// How a child is supervised: everything in OTP's child specification but its id and start function.

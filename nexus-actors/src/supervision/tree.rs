@@ -132,6 +132,16 @@ impl SupervisorView {
         }
     }
 
+    /// The worker called `id`, wherever it is below this supervisor. Looks into one supervisor after the other, so it takes
+    /// time proportional to their number, not to that of the workers.
+    #[must_use]
+    pub fn locate(self: &Arc<Self>, id: &str) -> Option<Found> {
+        if let Some(child) = self.child(id).filter(|child| child.kind == ChildKind::Worker) {
+            return Some(Found::Child { supervisor: self.clone(), child: Box::new(child) });
+        }
+        self.nested().iter().find_map(|nested| nested.locate(id))
+    }
+
     /// The tree from `path` on: `depth` levels below it (0: the node alone); of its own children at most `limit` after the
     /// first `offset`, of each other supervisor's at most the first `limit`. `extra` is asked for every node shown, outside
     /// of all locks. `None` if the path leads nowhere.

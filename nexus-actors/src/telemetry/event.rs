@@ -29,13 +29,13 @@ pub enum Event {
         /// 1 for the first start, one more for each restart.
         incarnation: u64,
     },
-    /// An agent ended; `in_flight` says whether a message was being handled and was dead-lettered with it.
+    /// An agent ended; its supervisor decides what follows.
     #[serde(rename = "agent.stopped")]
     AgentStopped {
         /// The agent's name.
         agent: Arc<str>,
-        /// Whether a message was being handled at that moment.
-        in_flight: bool,
+        /// Why.
+        reason: ExitReason,
         /// Messages still waiting in its inbox, kept for the next incarnation if there is one.
         queued: u64,
     },
@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     fn stopped(agent: &str) -> Event {
-        Event::AgentStopped { agent: agent.into(), in_flight: false, queued: 0 }
+        Event::AgentStopped { agent: agent.into(), reason: ExitReason::Normal, queued: 0 }
     }
 
     /// Goal: the ring forgets the oldest, numbers stay without gaps, and a listener continues where the kept ones end.

@@ -58,16 +58,23 @@ pub struct FeedConfig {
     /// (`at`). Default: no reordering. Requests later than this are delivered at once and counted as late. Larger values
     /// hold more requests in memory.
     #[serde(default, with = "humantime_serde::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "nexus-duration"))]
     #[garde(skip)]
     pub reorder: Option<Duration>,
+    /// How much memory `reorder` may use, 64 KiB to 64 GiB. Past it the earliest requests leave early, and those that
+    /// belonged before them count as late: a source whose times stand still costs order, not memory. Default 256 MiB.
+    #[serde(default = "default_max_reorder_bytes")]
+    #[garde(range(min = 65_536, max = 68_719_476_736_usize))]
+    pub max_reorder_bytes: usize,
     /// The share of malformed records, 0 to 1, past which the feed stops with an error. Looked at from the 100th record on
     /// and once more at the end. Default 0.01.
     #[serde(default = "default_max_malformed")]
     #[garde(range(min = 0.0, max = 1.0))]
     pub max_malformed: f64,
     /// Where malformed records are written, relative to the topology file, one JSON line each with file, line, reason and
-    /// the record's text. Default: they are counted and the first ones logged, not written.
+    /// the record's text (of a record that is too long, its beginning). The file is made anew whenever the source is opened,
+    /// and a record that cannot be written there stops the feed. Default: they are counted and the first ones logged, not
+    /// written.
     #[serde(default)]
     #[garde(skip)]
     pub rejects: Option<PathBuf>,
@@ -123,7 +130,7 @@ pub enum Replay {
 #[serde(deny_unknown_fields)]
 pub struct EmitConfig {
     /// The agents to send it to: templates over columns, `aircraft/{tailnum}`. A target whose template meets an NA column is
-    /// left out; if all are, nothing is sent.
+    /// left out; if all are, nothing is sent. A cell that makes no valid name makes the record malformed.
     #[garde(length(min = 1, max = 64))]
     pub to: Vec<String>,
     /// Sends a query for this key (a template). The answer is dropped.
@@ -146,7 +153,8 @@ pub struct EmitConfig {
     #[serde(default)]
     #[garde(skip)]
     pub absent: Vec<String>,
-    /// The time the request belongs to, for `reorder` and for `replay = { speed = … }`.
+    /// The time the request belongs to, for `reorder` and for `replay = { speed = … }`. Without it, or where one of its
+    /// columns is NA, the request follows those of the latest time seen so far.
     #[serde(default)]
     #[garde(dive)]
     pub at: Option<TimeConfig>,
@@ -161,9 +169,12 @@ pub struct EmitConfig {
 #[serde(deny_unknown_fields)]
 pub struct TimeConfig {
     /// A template that gives a date (`2013-1-7`) or a date and time (`2013-01-07T05:15:00`, with or without a final `Z`).
-    #[garde(length(min = 1))]
+    /// Needed unless `after_emit` is given, which replaces it.
+    #[serde(default)]
+    #[garde(skip)]
     pub date: String,
-    /// Column with a wall clock reading as a number, hours × 100 + minutes: `517` is 05:17, `2400` the end of the day.
+    /// Column with a wall clock reading as a number, hours × 100 + minutes: `517` is 05:17, `2400` the end of the day. It
+    /// replaces the time of day that `date` may have.
     #[serde(default)]
     #[garde(skip)]
     pub clock: Option<String>,
@@ -171,8 +182,9 @@ pub struct TimeConfig {
     #[serde(default)]
     #[garde(skip)]
     pub plus_minutes: Option<String>,
-    /// The time is the first reading of `clock` after the time of the emit with this position (from 0) in the same record:
-    /// how an arrival past midnight gets its date. Must point to an earlier emit with `at`.
+    /// The time is the first reading of `clock` at or after the time of the emit with this position (from 0) in the same
+    /// record: how an arrival past midnight gets its date. Must point to an earlier emit with `at`, whether or not that one
+    /// sends anything for the record.
     #[serde(default)]
     #[garde(skip)]
     pub after_emit: Option<usize>,
@@ -225,6 +237,10 @@ fn default_na() -> Vec<String> {
 
 const fn default_max_malformed() -> f64 {
     0.01
+}
+
+const fn default_max_reorder_bytes() -> usize {
+    256 * 1024 * 1024
 }
 
 const fn default_max_record_bytes() -> usize {

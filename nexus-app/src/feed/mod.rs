@@ -1,7 +1,48 @@
 //! Feeds: streams of records that become requests for agents.
+//!
+//! ```text
+//! a thread of the feed's own                                        FeedSlot            FeedActor
+//! source ─▶ split ─▶ csv, jsonl ─▶ mapping ─▶ order ─▶ batches ─▶ pipeline ─▶ pace ─▶ Node::deliver
+//!                        └─ malformed ─▶ reject file                  ◀── confirm ──┘
+//! ```
+//!
+//! The left side turns a source into one sequence of (request, agent) pairs that depends on the source and the configuration
+//! alone. The right side delivers them in order, waits where an inbox is full, and confirms each. The number of confirmed
+//! pairs is all a feed needs to go on after a crash: see [`FeedSlot`].
+//!
+//! Everything in between is bounded: a record by `max_record_bytes`, what is held for reordering by `max_reorder_bytes`, the
+//! batches on their way by their number and size.
 
+mod actor;
 mod config;
+mod csv;
+mod error;
+mod jsonl;
+mod mapping;
+mod order;
+mod pace;
+mod pipeline;
+mod producer;
+mod progress;
+mod record;
+mod reject;
+mod slot;
+mod source;
+mod split;
+mod status;
+mod template;
+#[cfg(test)]
+mod test_support;
+mod time;
 
+pub use actor::{Deliver, FeedActor, FeedArgs, FeedMsg, FeedPumpState};
 pub use config::{
     ColumnConfig, ColumnType, Compression, EmitConfig, FeedConfig, FieldConfig, Format, Replay, TimeConfig,
 };
+pub use error::{ConfigProblem, FeedError};
+pub use pipeline::ReadMode;
+pub use producer::read_header;
+pub use progress::{ProgressActor, ProgressArgs, ProgressDisplay, ProgressMsg, ProgressState};
+pub use slot::{FeedSlot, check_feed};
+pub use status::{FeedState, FeedStatus, MalformedRecord};
+pub use time::EventTime;

@@ -2,6 +2,7 @@
 //!
 //! One meter provider feeds both: the instruments exist once.
 
+mod feed;
 mod node;
 mod otlp;
 mod process;
@@ -19,6 +20,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::{Registry, TextEncoder};
 
 use self::node::NodeMetrics;
+use crate::feed::FeedSlot;
 use crate::topology::TelemetryConfig;
 
 /// The media type of [`Telemetry::prometheus_text`].
@@ -97,11 +99,13 @@ impl Telemetry {
         self.inner.meters.meter("nexus")
     }
 
-    /// Exports the node's counters and the process's use of memory, CPU and files from now on. Only the first call counts.
-    pub fn observe(&self, node: &Node) {
+    /// Exports the counters of the node and its feeds, and the process's use of memory, CPU and files, from now on. Only the
+    /// first call counts.
+    pub fn observe(&self, node: &Node, feeds: &[Arc<FeedSlot>]) {
         self.inner.observed.get_or_init(|| {
             let meter = self.meter();
             process::observe(&meter, *node.clock());
+            feed::observe(&meter, feeds.to_vec());
             NodeMetrics::observe(&meter, node.clone())
         });
     }

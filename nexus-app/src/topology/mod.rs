@@ -1,9 +1,23 @@
 //! The topology: what a TOML file says a node runs.
+//!
+//! [`Topology::load`] reads and checks a file and gives either plain data or a [`Report`] with every mistake in it;
+//! [`schema`] is the same knowledge for editors.
 
+mod checks;
+mod load;
 mod model;
+mod read;
+mod report;
+mod schema;
+mod suggest;
+#[cfg(test)]
+mod test;
 
+pub use load::{BehaviorNames, Env, process_env};
 pub use model::{
     AgentConfig, Args, Auth, AutoShutdown, BackoffConfig, DebugConfig, GroupConfig, Level, LimitsConfig,
     NodeConfig, OtlpConfig, Restart, Secret, Shutdown, Start, Strategy, SupervisorConfig, TelemetryConfig,
     Topology,
 };
+pub use report::{Diagnostic, Related, Report};
+pub use schema::schema;

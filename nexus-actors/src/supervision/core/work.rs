@@ -260,8 +260,8 @@ impl<S: Clone, P: Process> Core<S, P> {
                 let why: Arc<str> = format!("`{id}` did not start").into();
                 self.close(ExitReason::StartFailed(format!("child `{id}`: {reason}").into()), why);
             }
-            Job::Start { .. } => self.table.remove(key),
-            Job::Cycle { .. } if temporary => self.table.remove(key),
+            Job::Start { .. } => self.discard(key),
+            Job::Cycle { .. } if temporary => self.discard(key),
             Job::Cycle { .. } | Job::Restart { .. } => {
                 let token = WaitId(self.next_id());
                 let waiting = Waiting { token, cause: id, reason, timer: None };
@@ -272,8 +272,14 @@ impl<S: Clone, P: Process> Core<S, P> {
         }
     }
 
+    fn discard(&mut self, key: ChildKey) {
+        self.ended(key);
+        self.table.remove(key);
+    }
+
     /// There is nothing to run: the child stays down, or goes if it is not kept.
     fn start_ignored(&mut self, lane: ChildKey, key: ChildKey) {
+        self.ended(key);
         self.forget(key);
         self.advance(lane);
     }
@@ -391,7 +397,17 @@ impl<S: Clone, P: Process> Core<S, P> {
 
     fn after_stop(&mut self, job: &Job, key: ChildKey) {
         match job {
-            Job::Terminate { .. } | Job::Restart { .. } => self.forget(key),
+            Job::Terminate { .. } => {
+                self.ended(key);
+                self.forget(key);
+            }
+            Job::Restart { .. } => {
+                // A temporary sibling is terminated, but not started again.
+                if self.table.get(key).is_some_and(|child| child.rules.restart == Restart::Temporary) {
+                    self.ended(key);
+                }
+                self.forget(key);
+            }
             // The specification is needed for the start that follows.
             Job::Cycle { .. } | Job::Boot | Job::Start { .. } | Job::RestartCall { .. } => {}
         }

@@ -2,10 +2,14 @@
 //!
 //! The reader checks strings by these names while it walks a file, so that every malformed string is found in one run.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use humantime_serde::re::humantime::format_duration;
+use humantime_serde::re::humantime::{format_duration, parse_duration};
+use nexus_actors::agent::NamePattern;
 use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::Shutdown;
 
 /// A length of time: `250ms`, `5s`, `1h 30m`.
 pub(crate) const DURATION: &str = "nexus-duration";
@@ -46,5 +50,76 @@ pub(crate) fn between_ms(min: u64, max: u64) -> impl FnOnce(&Duration, &()) -> g
             format_duration(min),
             format_duration(max)
         )))
+    }
+}
+
+/// garde rule: a stop may take up to 24 h, or be waited for without end.
+pub(crate) fn bounded(value: &Shutdown, (): &()) -> garde::Result {
+    match value {
+        Shutdown::Timeout(limit) => between_ms(0, 86_400_000)(limit, &()),
+        Shutdown::Infinity | Shutdown::BrutalKill => Ok(()),
+    }
+}
+
+/// Why a string is not of a format: the code, what it does wrong, and the remedy.
+pub(crate) type FormatError = (&'static str, String, String);
+
+/// Whether `text` is of the format called `name`. Other formats than those above take any text.
+pub(crate) fn check(name: &str, text: &str) -> Result<(), FormatError> {
+    match name {
+        DURATION => parse_duration(text).map(drop).map_err(|_| {
+            let help = "write a number with its unit: \"250ms\", \"5s\", \"1h 30m\"";
+            ("malformed-duration", "is no length of time".to_owned(), help.to_owned())
+        }),
+        SHUTDOWN => text
+            .parse::<Shutdown>()
+            .map(drop)
+            .map_err(|problem| ("malformed-shutdown", "is no way to stop".to_owned(), problem)),
+        NAME_PATTERN => text.parse::<NamePattern>().map(drop).map_err(|problem| {
+            let help = "write a name (`tower`), a family (`aircraft/*`) or a range (`sensor/{0..99}`)";
+            ("malformed-name", problem.to_string(), help.to_owned())
+        }),
+        SOCKET_ADDRESS => text.parse::<SocketAddr>().map(drop).map_err(|_| {
+            let help = match text.strip_prefix("localhost:") {
+                Some(port) => format!("write the address in numbers: \"127.0.0.1:{port}\""),
+                None => "write an IP address and a port: \"127.0.0.1:7070\" or \"[::1]:7070\"".to_owned(),
+            };
+            ("malformed-address", "is no IP address with a port".to_owned(), help)
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What a string of the format is, for people.
+pub(crate) fn kind(name: &str) -> &'static str {
+    match name {
+        DURATION => "a length of time such as \"5s\"",
+        SHUTDOWN => "\"infinity\", \"brutal_kill\" or a length of time such as \"5s\"",
+        _ => "a string",
+    }
+}
+
+/// A harmless string of the format.
+pub(crate) fn placeholder(name: Option<&str>) -> &'static str {
+    match name {
+        Some(DURATION | SHUTDOWN) => "1s",
+        Some(NAME_PATTERN) => "placeholder",
+        Some(SOCKET_ADDRESS) => "127.0.0.1:0",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: each format takes its own placeholder and refuses nonsense.
+    #[test]
+    fn formats_take_their_placeholders_only() {
+        for name in [DURATION, SHUTDOWN, NAME_PATTERN, SOCKET_ADDRESS] {
+            assert_eq!(check(name, placeholder(Some(name))), Ok(()), "{name}");
+            assert!(check(name, "?!").is_err(), "{name}");
+        }
+        assert_eq!(check(SECRET, "?!"), Ok(()));
     }
 }

@@ -41,9 +41,9 @@ pub struct SupervisorConfig {
     #[serde(default)]
     #[garde(skip)]
     pub restart: Restart,
-    /// How its own supervisor stops it. Default `infinity`, so that it can stop its children in order.
+    /// How its own supervisor stops it: a time limit of at most 24 h, `infinity` or `brutal_kill`. Default `infinity`, so that it can stop its children in order.
     #[serde(default = "default_supervisor_shutdown")]
-    #[garde(skip)]
+    #[garde(custom(format::bounded))]
     pub shutdown: Shutdown,
     /// Whether its end counts for its own supervisor's `auto_shutdown`; then `restart` must not be `permanent`. Default false.
     #[serde(default)]
@@ -103,9 +103,9 @@ pub struct AgentConfig {
     #[serde(default)]
     #[garde(skip)]
     pub restart: Restart,
-    /// How it is stopped. Default `5s`.
+    /// How it is stopped: a time limit of at most 24 h, `infinity` or `brutal_kill`. Default `5s`.
     #[serde(default = "default_agent_shutdown")]
-    #[garde(skip)]
+    #[garde(custom(format::bounded))]
     pub shutdown: Shutdown,
     /// Messages its inbox holds before senders meet `overloaded`, 1 to 1,048,576. Default: `limits.inbox`. A larger one takes
     /// longer bursts and more memory, and makes the last message in it wait longer.

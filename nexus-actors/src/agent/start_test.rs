@@ -1,0 +1,180 @@
+//! Agents under supervisors: restarts, families, stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::global;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::*;
+use crate::AgentError;
+use crate::clock::Clock;
+use crate::node::{Node, NodeConfig};
+use crate::supervision::{ChildRules, Found, Root, SupervisorEnv, SupervisorSpec};
+use crate::telemetry::Event;
+
+/// Counts, and fails when told to.
+#[derive(Default)]
+struct Counter;
+
+impl Actor for Counter {
+    type Msg = AgentMessage;
+    type State = u64;
+    type Arguments = AgentSpec;
+
+    async fn pre_start(&self, _: ActorRef<AgentMessage>, spec: AgentSpec) -> Result<u64, ActorProcessingErr> {
+        if spec.key() == "stillborn" {
+            return Err("born dead".into());
+        }
+        Ok(0)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<AgentMessage>,
+        message: AgentMessage,
+        count: &mut u64,
+    ) -> Result<(), ActorProcessingErr> {
+        if let AgentMessage::Request(request, reply) = message {
+            if &*request.key == "fail" {
+                return Err("told to fail".into());
+            }
+            *count += 1;
+            reply.value(count);
+        }
+        Ok(())
+    }
+}
+
+struct Tree {
+    node: Node,
+    root: Root,
+}
+
+/// A supervisor `top` with the agent `solo` and the family `f/*`.
+async fn tree() -> Tree {
+    let mut behaviors = Behaviors::new();
+    behaviors.register::<Counter>("counter");
+    let node = Node::new(NodeConfig::default(), behaviors, Clock::start_at(0), &global::meter("test"));
+    let template =
+        AgentTemplate { behavior: "counter".into(), args: Payload::EMPTY, inbox: 64, level: Level::Reactive };
+    let family = FamilyRules {
+        name: "f".into(),
+        agent: ChildRules::worker("counter"),
+        intensity: 100,
+        period: Duration::from_secs(1),
+        backoff: None,
+        eager: false,
+    };
+    let solo = node.agent_child("solo", &template, ChildRules::worker("counter")).expect("free");
+    let family = node.family_child("f/*".parse().expect("a family"), template, family).expect("known");
+    let spec = SupervisorSpec::new("top").intensity(100, Duration::from_secs(1)).child(solo).child(family);
+    let env = SupervisorEnv { clock: *node.clock(), events: node.events().clone() };
+    let root = Root::start(spec, env).await.expect("starts");
+    Tree { node, root }
+}
+
+impl Tree {
+    async fn count(&self, agent: &str) -> Reply {
+        self.node.ask(agent, Request::action("count", Payload::EMPTY), Duration::from_secs(5)).await
+    }
+
+    fn fail(&self, agent: &str) {
+        self.node.send(agent, Request::action("fail", Payload::EMPTY)).expect("room");
+    }
+
+    fn find(&self, path: &str) -> Found {
+        self.root.view().find(path).expect("in the tree")
+    }
+
+    fn balanced(&self) -> Tally {
+        let tally = self.node.tally();
+        assert_eq!(
+            tally.sent,
+            tally.processed + tally.rejected + tally.dead_lettered + tally.queued,
+            "{tally:?}"
+        );
+        tally
+    }
+}
+
+fn value(count: u64) -> Reply {
+    Payload::encode(&count)
+}
+
+/// Goal: a crash costs the crashing message and the state, nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_crashed_agent_is_restarted() {
+    let tree = tree().await;
+    assert_eq!(tree.count("solo").await, value(1));
+    tree.fail("solo");
+    assert_eq!(tree.count("solo").await, value(1), "queued before the restart, handled after it");
+    let overview = tree.node.agent("solo").expect("known");
+    assert_eq!((overview.incarnation, overview.exits.len()), (2, 1));
+    assert_eq!(tree.balanced().dead_lettered, 1);
+    let restarts =
+        tree.node.events().since(0).0.into_iter().filter(
+            |record| matches!(&record.event, Event::ChildRestarted { child, .. } if &**child == "solo"),
+        );
+    assert_eq!(restarts.count(), 1);
+}
+
+/// Goal: a family's agents come to life with their first message, and come back when their supervisor is killed.
+#[tokio::test(start_paused = true)]
+async fn a_family_outlives_its_supervisor() {
+    let tree = tree().await;
+    for name in ["f/a", "f/b", "f/c"] {
+        assert_eq!(tree.count(name).await, value(1));
+    }
+    tree.find("top/f").cell().expect("running").kill();
+    tree.node.send("f/b", Request::action("count", Payload::EMPTY)).expect("its inbox is still there");
+    for (name, count) in [("f/a", 1), ("f/b", 2), ("f/c", 1)] {
+        assert_eq!(tree.count(name).await, value(count), "{name} has a fresh state");
+    }
+    assert_eq!(tree.find("top/f").view().expect("a supervisor").counts().active, 3);
+    assert_eq!(tree.balanced().processed, 7);
+}
+
+/// Goal: a stopped agent says so; its waiting messages become dead letters; it can be started again.
+#[tokio::test(start_paused = true)]
+async fn agents_can_be_stopped_and_started() {
+    let tree = tree().await;
+    let (supervisor, id) = tree.root.view().locate("solo").expect("found").parent().expect("supervised");
+    supervisor.terminate_child(id.clone()).await.expect("running");
+    assert!(matches!(tree.count("solo").await, Err(AgentError::Stopped { .. })));
+    assert_eq!(tree.node.agent("solo").expect("declared").status, AgentStatus::Stopped);
+    supervisor.restart_child(id).await.expect("stopped");
+    assert_eq!(tree.count("solo").await, value(1));
+
+    assert_eq!(tree.count("f/a").await, value(1));
+    let (supervisor, id) = tree.root.view().locate("f/a").expect("found").parent().expect("supervised");
+    supervisor.terminate_child(id).await.expect("running");
+    assert_eq!(tree.node.agent("f/a").map(|agent| agent.name), None::<Arc<str>>);
+    assert_eq!(tree.count("f/a").await, value(1), "a family's agent comes back with its next message");
+    tree.balanced();
+}
+
+/// Goal: an agent that cannot start tells its asker, and leaves nothing behind.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_cannot_start_is_dead_lettered() {
+    let tree = tree().await;
+    let reply = tree.count("f/stillborn").await;
+    assert!(
+        matches!(&reply, Err(AgentError::Stopped { reason, .. }) if reason == "start_failed"),
+        "{reply:?}"
+    );
+    assert_eq!(tree.node.agent_count(), 1);
+    assert_eq!(tree.balanced().dead_lettered, 1);
+}
+
+/// Goal: stopping a family's supervisor for good stops the family.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_family_refuses() {
+    let tree = tree().await;
+    assert_eq!(tree.count("f/a").await, value(1));
+    tree.root.supervisor().terminate_child("f").await.expect("running");
+    assert!(matches!(tree.count("f/a").await, Err(AgentError::Stopped { .. })));
+    tree.root.supervisor().restart_child("f").await.expect("stopped");
+    assert_eq!(tree.count("f/a").await, value(1));
+    tree.balanced();
+}

@@ -1,0 +1,124 @@
+//! Feed targets that no declared agent answers to.
+
+use nexus_actors::agent::NamePattern;
+
+use super::template::{Part, parse};
+use super::templates::{emits, feeds};
+use super::{Context, Finding, Findings, walk};
+use crate::topology::suggest::nearest;
+
+pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
+    if findings.agents_unknown() {
+        return;
+    }
+    let agents = walk::agents(context.topology);
+    for (feed, path) in feeds(context) {
+        for (emit, path) in emits(feed, &path) {
+            for (at, target) in emit.to.iter().enumerate() {
+                let path = path.key("to").index(at);
+                let Ok(parts) = parse(target) else { continue };
+                if agents.iter().any(|agent| may_give(&parts, &agent.config.name)) {
+                    continue;
+                }
+                let message = format!("target {target:?} can match no declared agent");
+                let help = suggestion(&parts, target, agents.iter().map(|agent| &agent.config.name));
+                findings.push(Finding::new("unknown-target", path, message).help(help));
+            }
+        }
+    }
+}
+
+/// Whether the template could give a name that the pattern matches, whatever the columns hold.
+fn may_give(parts: &[Part<'_>], pattern: &NamePattern) -> bool {
+    let shape: Vec<Option<&str>> = parts
+        .iter()
+        .map(|part| match part {
+            Part::Literal(text) => Some(text.as_str()),
+            Part::Column(..) => None,
+        })
+        .collect();
+    match pattern {
+        NamePattern::Exact(name) => glob(&shape, name),
+        _ => match shape.as_slice() {
+            [] => false,
+            [Some(name)] => pattern.matches(name),
+            [None, ..] => true,
+            [Some(head), rest @ ..] => {
+                let prefix = pattern.prefix();
+                match head.strip_prefix(prefix) {
+                    // What follows the prefix is one segment.
+                    Some(key) => {
+                        !key.contains('/') && !rest.iter().flatten().any(|literal| literal.contains('/'))
+                    }
+                    None => prefix.starts_with(head),
+                }
+            }
+        },
+    }
+}
+
+/// Whether literals in this order, with anything in place of `None`, can make up `name`.
+fn glob(shape: &[Option<&str>], name: &str) -> bool {
+    match shape {
+        [] => name.is_empty(),
+        [Some(literal), rest @ ..] => name.strip_prefix(literal).is_some_and(|name| glob(rest, name)),
+        [None, rest @ ..] => {
+            name.char_indices().map(|(at, c)| at + c.len_utf8()).any(|end| glob(rest, &name[end..]))
+        }
+    }
+}
+
+fn suggestion<'a>(
+    parts: &[Part<'_>],
+    target: &str,
+    patterns: impl Iterator<Item = &'a NamePattern>,
+) -> String {
+    let patterns: Vec<&NamePattern> = patterns.collect();
+    let head = match parts.first() {
+        Some(Part::Literal(head)) => head.as_str(),
+        _ => target,
+    };
+    let near = nearest(head, patterns.iter().map(|pattern| pattern.prefix()));
+    match near.and_then(|near| patterns.iter().find(|pattern| pattern.prefix() == near)) {
+        Some(pattern) => format!("did you mean `{pattern}`?"),
+        None => "declare the agent or family that it is for".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::test::{accepts, feed, reports_at};
+
+    #[test]
+    fn templates_are_compared_with_patterns() {
+        for (template, pattern, expected) in [
+            ("aircraft/{t}", "aircraft/*", true),
+            ("aircrft/{t}", "aircraft/*", false),
+            ("air{t}", "aircraft/*", true),
+            ("{kind}/{t}", "aircraft/*", true),
+            ("aircraft/{t}/x", "aircraft/*", false),
+            ("aircraft/{t}-{u}", "aircraft/*", true),
+            ("aircraft/N1", "aircraft/*", true),
+            ("aircraft", "aircraft/*", false),
+            ("sensor/{n}", "sensor/{0..9}", true),
+            ("sensor/12", "sensor/{0..9}", false),
+            ("tower", "tower", true),
+            ("tow{x}", "tower", true),
+            ("t{x}r{y}", "tower", false),
+            ("t{x}r", "tower", true),
+            ("", "tower", false),
+        ] {
+            let parts = parse(template).unwrap();
+            assert_eq!(may_give(&parts, &pattern.parse().unwrap()), expected, "{template} {pattern}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_target_gets_the_nearest_family() {
+        accepts(&feed("{ to = [\"family/{k}\"], update = \"k\" }"));
+        let report =
+            reports_at(&feed("{ to = [\"famly/{k}\"], update = \"k\" }"), &[("unknown-target", 8, 17)]);
+        assert_eq!(report.diagnostics()[0].help.as_deref(), Some("did you mean `family/*`?"));
+    }
+}
