@@ -12,11 +12,17 @@ type Counter = (&'static str, &'static str, &'static str, fn(&FeedStatus) -> u64
 
 const COUNTERS: [Counter; 7] = [
     ("nexus.feed.records", "", "Records read, malformed ones included", |feed| feed.records),
-    ("nexus.feed.requests.confirmed", "", "Requests delivered to agents or the dead letters", |feed| feed.confirmed),
-    ("nexus.feed.requests.dead_lettered", "", "Requests delivered to the dead letters", |feed| feed.dead_lettered),
+    ("nexus.feed.requests.confirmed", "", "Requests delivered to agents or the dead letters", |feed| {
+        feed.confirmed
+    }),
+    ("nexus.feed.requests.dead_lettered", "", "Requests delivered to the dead letters", |feed| {
+        feed.dead_lettered
+    }),
     ("nexus.feed.records.malformed", "", "Malformed records", |feed| feed.malformed),
     ("nexus.feed.requests.late", "", "Requests that came too late to be put in order", |feed| feed.late),
-    ("nexus.feed.requests.hurried", "", "Requests delivered before their turn for want of memory", |feed| feed.hurried),
+    ("nexus.feed.requests.hurried", "", "Requests delivered before their turn for want of memory", |feed| {
+        feed.hurried
+    }),
     ("nexus.feed.read", "By", "Bytes of the source read, as it is packed", |feed| feed.bytes_read),
 ];
 

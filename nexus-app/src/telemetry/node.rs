@@ -111,7 +111,12 @@ impl NodeMetrics {
         self.counter(meter, "nexus.agent.state_updates", "Updates handled to the end", |sample| {
             sample.updates
         });
-        self.counter(meter, "nexus.restarts", "Restarts of agents, supervisors and workers", Sample::restarts);
+        self.counter(
+            meter,
+            "nexus.restarts",
+            "Restarts of agents, supervisors and workers",
+            Sample::restarts,
+        );
         let this = self.clone();
         meter
             .u64_observable_counter("nexus.events.emitted")

@@ -104,7 +104,10 @@ pub(crate) struct FeedsView {
 #[utoipa::path(get, path = "/debug/feeds", tag = "feeds", responses(
     (status = 200, description = "The feeds", body = FeedsView),
     (status = 401, description = "No or a wrong token", body = ProblemDetails, content_type = "application/problem+json")))]
-pub(crate) async fn feeds(State(state): State<DebugState>, params: Params) -> Result<Json<FeedsView>, Problem> {
+pub(crate) async fn feeds(
+    State(state): State<DebugState>,
+    params: Params,
+) -> Result<Json<FeedsView>, Problem> {
     params.finish()?;
     let feeds = state.sources().feeds.iter();
     Ok(Json(FeedsView { feeds: feeds.map(|feed| feed.status().into()).collect() }))
