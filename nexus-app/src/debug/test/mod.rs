@@ -3,6 +3,7 @@
 
 mod access;
 mod control;
+mod export;
 mod limits;
 mod messages;
 mod shows;

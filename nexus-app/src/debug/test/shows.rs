@@ -156,7 +156,7 @@ async fn dead_letters() {
     assert_eq!(page["dead_letters"][0]["target"], "nobody");
 }
 
-/// Goal: groups and their agents.
+/// Goal: groups and their agents, and the feeds.
 #[tokio::test]
 async fn groups_and_feeds() {
     let site = Site::start().await;
@@ -164,7 +164,9 @@ async fn groups_and_feeds() {
     assert_eq!(groups, json!({ "groups": [{ "name": "all", "agents": 1 }] }));
     assert_eq!(site.get("/debug/groups/all").await.json()["agents"], json!(["tower"]));
     assert_eq!(site.get("/debug/groups/none").await.problem(), "unknown_group");
-    assert_eq!(site.get("/debug/feeds").await.json(), json!({ "feeds": [] }));
+    let feeds = site.get("/debug/feeds").await.json();
+    let feed = &feeds["feeds"][0];
+    assert_eq!((&feed["name"], &feed["state"], &feed["records"]), (&json!("rows"), &json!("waiting"), &json!(0)));
 }
 
 /// Goal: the metrics have the node's counters under Prometheus's conventions and no label names an agent.
@@ -187,6 +189,8 @@ async fn metrics() {
         "nexus_events_emitted_total{event=\"agent.started\"} 3",
         "nexus_agent_message_duration_seconds_count 1",
         "nexus_inbox_depth_max 0",
+        "nexus_feed_records_total{feed=\"rows\"} 0",
+        "nexus_feed_state{feed=\"rows\",state=\"waiting\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }

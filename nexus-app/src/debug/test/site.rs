@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::debug::{BoundAddress, DebugActor, DebugArgs, DebugSources, DebugState, Readiness};
+use crate::feed::FeedSlot;
 use crate::telemetry::Telemetry;
 use crate::topology::{DebugConfig, Secret, TelemetryConfig};
 
@@ -87,6 +89,13 @@ impl Site {
     }
 
     pub(super) async fn configured(change: impl FnOnce(&mut DebugConfig)) -> Self {
+        Self::exporting(change, &TelemetryConfig::default()).await
+    }
+
+    pub(super) async fn exporting(
+        change: impl FnOnce(&mut DebugConfig),
+        telemetry: &TelemetryConfig,
+    ) -> Self {
         let mut config = DebugConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             token: Some(Secret::new(TOKEN.to_owned())),
@@ -95,12 +104,21 @@ impl Site {
         };
         change(&mut config);
 
-        let telemetry = Telemetry::start(&TelemetryConfig::default(), "test").unwrap();
+        let telemetry = Telemetry::start(telemetry, "test").unwrap();
         let mut behaviors = Behaviors::new();
         behaviors.register::<Probe>("probe");
         let limits = NodeConfig { dead_letters: 16, events: 256, ..NodeConfig::default() };
         let node = Node::new(limits, behaviors, Clock::start(), &telemetry.meter());
-        telemetry.observe(&node, &[]);
+        let feed = r#"name = "rows"
+            source = "nowhere.csv"
+            [[emit]]
+            to = "f/{a}"
+            action = "set"
+            [emit.fields]
+            b = { column = "b" }"#;
+        let feed = FeedSlot::new(toml::from_str(feed).unwrap(), Path::new("."), *node.clock());
+        let feeds = vec![feed];
+        telemetry.observe(&node, &feeds);
         node.declare_group(GroupSpec { name: "all".into(), members: vec!["tower".parse().unwrap()] });
         let readiness = Arc::new(Readiness::awaiting(["tree"]));
         let slot = Arc::new(OnceLock::new());
@@ -108,7 +126,7 @@ impl Site {
             node: node.clone(),
             telemetry,
             root: slot.clone(),
-            feeds: Vec::new(),
+            feeds,
             readiness: readiness.clone(),
             payload_bytes_max: 1024,
         };
