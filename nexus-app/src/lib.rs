@@ -1,7 +1,14 @@
 //! The operator's side of Nexus: supervisor binary, TOML topology, feeds, debug endpoint, web page.
 
 pub mod behaviors;
+pub mod boot;
+pub mod cli;
 pub mod debug;
 pub mod feed;
+pub mod logging;
+mod nexus;
+pub mod report;
 pub mod telemetry;
 pub mod topology;
+
+pub use nexus::Nexus;

@@ -1,3 +1,9 @@
 //! The Nexus supervisor binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use nexus_app::Nexus;
+
+fn main() -> ExitCode {
+    Nexus::new().main()
+}

@@ -18,7 +18,7 @@ struct Twin {
 
 impl Twin {
     fn tell(&mut self, action: &str, airport: &str, row: &Row) {
-        let flight = Payload::encode(&payload(row)).unwrap();
+        let flight = Payload::encode(&payload(row)).expect("JSON always encodes");
         let told = |agent: &mut dyn Reactive| {
             agent.act(action, &flight).unwrap_or_else(|error| panic!("{action} {row:?}: {error}"));
         };
@@ -69,7 +69,9 @@ fn replay(rows: &[Row]) -> Twin {
 }
 
 fn summaries<S: Reactive>(agents: &BTreeMap<String, S>) -> BTreeMap<String, Value> {
-    let summary = |agent: &S| agent.query("summary").unwrap().to_json().unwrap();
+    let summary = |agent: &S| {
+        agent.query("summary").and_then(|summary| summary.to_json()).expect("every agent has a summary")
+    };
     agents.iter().map(|(code, agent)| (code.clone(), summary(agent))).collect()
 }
 

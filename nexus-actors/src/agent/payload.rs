@@ -1,10 +1,15 @@
 //! The one payload form: MessagePack in reference-counted bytes (design decision D2).
 
+use std::io::Cursor;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::AgentError;
+
+/// The deepest nesting that is decoded.
+const DEPTH_MAX: usize = 128;
 
 /// A MessagePack value, or nothing. Cloning shares the bytes.
 ///
@@ -37,16 +42,25 @@ impl Payload {
     /// Decodes the whole value.
     ///
     /// # Errors
-    /// [`AgentError::Malformed`] with the decoder's reason. Nothing else changes.
+    /// [`AgentError::Malformed`] with the decoder's reason: also for bytes after the value, and for arrays and maps nested
+    /// deeper than 128, which would cost the decoder its stack. Nothing else changes.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, AgentError> {
+        let malformed = |reason: String| AgentError::Malformed { reason };
         let bytes: &[u8] = if self.0.is_empty() { &[0xc0] } else { &self.0 };
-        rmp_serde::from_slice(bytes).map_err(|error| AgentError::Malformed { reason: error.to_string() })
+        let mut decoder = rmp_serde::Deserializer::new(Cursor::new(bytes));
+        decoder.set_max_depth(DEPTH_MAX);
+        let value = T::deserialize(&mut decoder).map_err(|error| malformed(error.to_string()))?;
+        match bytes.len() as u64 - decoder.position() {
+            0 => Ok(value),
+            left => Err(malformed(format!("{left} bytes after the value"))),
+        }
     }
 
-    /// The value as JSON, for people: binary becomes an array of numbers, map keys become text.
+    /// The value as JSON, for people.
     ///
     /// # Errors
-    /// [`AgentError::Malformed`] if the bytes are no MessagePack value.
+    /// [`AgentError::Malformed`] if the bytes are no MessagePack value, or one that JSON cannot show: binary, or a map whose
+    /// keys are no text.
     pub fn to_json(&self) -> Result<serde_json::Value, AgentError> {
         self.decode()
     }
@@ -78,5 +92,12 @@ mod tests {
         assert_eq!(Payload::EMPTY.to_json(), Ok(serde_json::Value::Null));
         let garbage = Payload::from_msgpack(Bytes::from_static(&[0xdf, 0xff, 0xff, 0xff, 0xff]));
         assert!(matches!(garbage.to_json(), Err(AgentError::Malformed { .. })));
+        let deep = Payload::from_msgpack(vec![0x91; 100_000].into());
+        assert!(matches!(deep.to_json(), Err(AgentError::Malformed { .. })), "and costs no stack");
+        let trailing = Payload::from_msgpack(Bytes::from_static(&[0x01, 0x02]));
+        assert_eq!(
+            trailing.decode::<u8>(),
+            Err(AgentError::Malformed { reason: "1 bytes after the value".into() })
+        );
     }
 }

@@ -104,7 +104,7 @@ impl StartChild for StartSupervisor {
                     // It is stopping by itself; a new attempt must not overlap with it.
                     actor.get_cell().wait(None).await.expect("a wait without time-out cannot time out");
                     guard.0 = None;
-                    Err(StartError::Failed(reason.to_string().into()))
+                    Err(StartError::Failed(reason.start_error().into()))
                 }
             }
         })

@@ -94,6 +94,15 @@ impl ExitReason {
         }
     }
 
+    /// Why a supervisor's start failed, for the reason its own supervisor gives: without saying twice that it did.
+    #[must_use]
+    pub(crate) fn start_error(&self) -> String {
+        match self {
+            Self::StartFailed(error) => error.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// The causes from this exit down to the first one, outermost first: a line each for an operator's last word.
     #[must_use]
     pub fn chain(&self) -> Vec<String> {

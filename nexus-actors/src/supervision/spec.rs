@@ -191,7 +191,7 @@ pub struct ChildSpec {
     /// How it is supervised.
     pub rules: ChildRules,
     /// The specification of a nested supervisor, checked together with the parent's.
-    nested: Option<Arc<SupervisorSpec>>,
+    pub(super) nested: Option<Arc<SupervisorSpec>>,
 }
 
 impl ChildSpec {

@@ -35,6 +35,7 @@ pub use actor::{BoundAddress, DebugActor, DebugArgs, DebugMessage};
 pub use openapi::openapi;
 pub use problem::ProblemDetails;
 pub use readiness::{Condition, Readiness};
+pub(crate) use route::tree::text as tree_text;
 pub use server::serve;
 pub use state::{DebugSources, DebugState, RootSlot};
 pub use view::{AgentView, ExitView};

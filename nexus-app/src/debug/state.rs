@@ -21,6 +21,7 @@ const SWEEPS_MAX: usize = 2;
 pub type RootSlot = Arc<OnceLock<Root>>;
 
 /// What the endpoint is given to show.
+#[derive(Debug)]
 pub struct DebugSources {
     /// The node.
     pub node: Node,

@@ -14,6 +14,7 @@ mod suggest;
 mod test;
 
 pub use load::{BehaviorNames, Env, process_env};
+pub(crate) use model::format;
 pub use model::{
     AgentConfig, Args, Auth, AutoShutdown, BackoffConfig, DebugConfig, GroupConfig, Level, LimitsConfig,
     NodeConfig, OtlpConfig, Restart, Secret, Shutdown, Start, Strategy, SupervisorConfig, TelemetryConfig,

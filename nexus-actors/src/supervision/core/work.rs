@@ -246,6 +246,7 @@ impl<S: Clone, P: Process> Core<S, P> {
         let StartFailure::Failed(error) = failure else { return self.start_ignored(lane, key) };
         let Some(child) = self.table.get(key) else { return };
         let (id, temporary) = (child.id.clone(), child.rules.restart == Restart::Temporary);
+        let boot_error = format!("child `{id}`: {error}");
         let reason = ExitReason::StartFailed(error);
         self.record_failed_start(key, &reason);
         let supervisor = self.path.clone();
@@ -258,7 +259,7 @@ impl<S: Clone, P: Process> Core<S, P> {
         match work.job {
             Job::Boot => {
                 let why: Arc<str> = format!("`{id}` did not start").into();
-                self.close(ExitReason::StartFailed(format!("child `{id}`: {reason}").into()), why);
+                self.close(ExitReason::StartFailed(boot_error.into()), why);
             }
             Job::Start { .. } => self.discard(key),
             Job::Cycle { .. } if temporary => self.discard(key),

@@ -5,7 +5,7 @@ use nexus_actors::prelude::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{KvArgs, KvState};
+use super::{DEPTH_MAX, KvArgs, KvState};
 
 fn encoded(value: &Value) -> Payload {
     Payload::encode(value).unwrap()
@@ -206,18 +206,21 @@ fn deep_values_are_refused() {
     assert!(trailing.contains("1 of 2 bytes read"), "{trailing}");
 }
 
-/// Goal: repeated appends cannot nest deeper than a value may be, so everything stored can be read again.
+/// Goal: what an action stores is no deeper than what an update may, so everything stored can be read again. Method: the
+/// deepest list an update takes, then one more level by `append`.
 #[test]
 fn what_is_stored_can_be_read() {
     let mut kv = kv(json!({}));
-    let mut nested = json!(1);
-    for _ in 0..63 {
-        nested = json!([nested]);
-    }
-    set(&mut kv, "a", &encoded(&nested)).unwrap();
-    assert_eq!(get(&kv, "a"), nested);
-    let deeper = act(&mut kv, "append", json!({ "key": "b", "value": nested }));
-    assert!(deeper.is_err() || get(&kv, "b").is_array());
+    let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let deepest = DEPTH_MAX - 1;
+    set(&mut kv, "a", &encoded(&nested(deepest))).unwrap();
+    assert_eq!(get(&kv, "a"), nested(deepest));
+    assert!(set(&mut kv, "a", &encoded(&nested(DEPTH_MAX))).is_err());
+
+    let mut append = |levels| act(&mut kv, "append", json!({ "key": "b", "value": nested(levels) }));
+    assert!(append(deepest).is_err(), "the arguments' own map takes a level");
+    assert_eq!(append(deepest - 1), Ok(nested(deepest)));
+    assert_eq!(get(&kv, "b"), nested(deepest));
     assert!(kv.inspect().is_ok());
 }
 

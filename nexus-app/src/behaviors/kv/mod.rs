@@ -10,7 +10,8 @@
 //! | action `clear` | removes all; answers how many |
 //! | action `keys` | answers the keys, sorted |
 //!
-//! A value is anything that JSON can say, up to 64 levels deep; nil is no value. Arguments: [`KvArgs`]. A restart begins again with the values its arguments give.
+//! A value is anything that JSON can say, lists and maps less than 64 levels deep; nil is no value.
+//! Arguments: [`KvArgs`]. A restart begins again with the values its arguments give.
 
 mod rule;
 
@@ -28,7 +29,7 @@ use rule::{described, invalid, whole};
 
 /// Bytes of the longest key.
 const KEY_BYTES_MAX: usize = 256;
-/// Levels of lists and maps in a value: more than people write, less than a stack holds.
+/// A value has fewer levels of lists and maps than this: more than people write, less than a stack holds.
 const DEPTH_MAX: usize = 64;
 /// The actions there are, for errors.
 const ACTIONS: &str = "increment, append, remove, clear, keys";

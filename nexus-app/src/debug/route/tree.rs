@@ -248,6 +248,16 @@ fn open(node: &Node, parent_path: &str, child: ChildView, parent: usize, depth: 
     Open { view, parent, depth, nested }
 }
 
+/// The tree as text, `depth` levels deep, with at most `limit` children of each supervisor.
+pub(crate) fn text(node: &Node, root: &Arc<SupervisorView>, depth: usize, limit: usize) -> String {
+    let TreeTotals { supervisors, workers, active, restarts } = root.totals();
+    draw(&TreePage {
+        at_ms: node.clock().now().get(),
+        totals: TotalsView { supervisors, workers, active, restarts },
+        tree: collect(node, root, Found::Root(root.clone()), depth, Page { offset: 0, limit }),
+    })
+}
+
 /// The tree with box characters, a line each.
 fn draw(page: &TreePage) -> String {
     let mut text = String::new();

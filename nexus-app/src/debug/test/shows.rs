@@ -166,7 +166,10 @@ async fn groups_and_feeds() {
     assert_eq!(site.get("/debug/groups/none").await.problem(), "unknown_group");
     let feeds = site.get("/debug/feeds").await.json();
     let feed = &feeds["feeds"][0];
-    assert_eq!((&feed["name"], &feed["state"], &feed["records"]), (&json!("rows"), &json!("waiting"), &json!(0)));
+    assert_eq!(
+        (&feed["name"], &feed["state"], &feed["records"]),
+        (&json!("rows"), &json!("waiting"), &json!(0))
+    );
 }
 
 /// Goal: the metrics have the node's counters under Prometheus's conventions and no label names an agent.

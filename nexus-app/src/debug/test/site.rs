@@ -112,7 +112,7 @@ impl Site {
         let feed = r#"name = "rows"
             source = "nowhere.csv"
             [[emit]]
-            to = "f/{a}"
+            to = ["f/{a}"]
             action = "set"
             [emit.fields]
             b = { column = "b" }"#;

@@ -14,6 +14,7 @@ mod header;
 mod index;
 mod limits;
 mod names;
+mod reports;
 mod supervision;
 mod targets;
 mod telemetry;
@@ -55,6 +56,7 @@ const fn all() -> &'static [Check] {
         Check { name: "targets", run: targets::check },
         Check { name: "files", run: files::check },
         Check { name: "columns", run: columns::check },
+        Check { name: "reports", run: reports::check },
     ]
 }
 

@@ -129,7 +129,7 @@ mod tests {
         reports(&with("backoff = { initial = \"2s\", max = \"1s\" }", ""), &[("impossible-backoff", 3)]);
         reports(&with("backoff = { initial = \"10s\" }", ""), &[("impossible-backoff", 3)]);
         reports(&with("intensity = 0\nbackoff = {}", ""), &[("impossible-backoff", 4)]);
-        reports(&with("backoff = { factor = 0.5 }", ""), &[("out-of-range", 3)]);
+        reports(&with("backoff = { factor = 0 }", ""), &[("out-of-range", 3)]);
         reports(&with("intensity = 3\nperiod = \"0s\"", ""), &[("out-of-range", 4)]);
     }
 

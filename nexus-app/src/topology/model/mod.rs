@@ -21,6 +21,7 @@ pub use secret::Secret;
 pub use tree::{AgentConfig, BackoffConfig, GroupConfig, SupervisorConfig};
 
 use crate::feed::FeedConfig;
+use crate::report::ReportConfig;
 
 /// A node's topology: what runs on it, under which supervisors, fed by what.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, Validate)]
@@ -50,6 +51,9 @@ pub struct Topology {
     /// Feeds.
     #[garde(dive)]
     pub feed: Vec<FeedConfig>,
+    /// Tables over many agents, printed when all feeds have ended.
+    #[garde(dive)]
+    pub report: Vec<ReportConfig>,
     /// The folder that relative paths in the file start from: the file's own.
     #[serde(skip)]
     #[garde(skip)]

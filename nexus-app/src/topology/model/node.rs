@@ -28,11 +28,26 @@ pub struct NodeConfig {
     #[schemars(schema_with = "format::duration")]
     #[garde(custom(between_ms(100, 86_400_000)))]
     pub shutdown: Duration,
+    /// Restarts that the node's own supervisors (`agents.sup`, `feeds.sup`, `ops.sup` and the root above them) each allow
+    /// within `period`, 0 to 1,000,000. Default 10. One more ends the process with the chain of reasons.
+    #[garde(range(min = 0, max = 1_000_000))]
+    pub intensity: u32,
+    /// The window of `intensity`, 1 ms to 24 h. Default `1m`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(schema_with = "format::duration")]
+    #[garde(custom(between_ms(1, 86_400_000)))]
+    pub period: Duration,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { name: None, seed: 1, shutdown: Duration::from_secs(30) }
+        Self {
+            name: None,
+            seed: 1,
+            shutdown: Duration::from_secs(30),
+            intensity: 10,
+            period: Duration::from_secs(60),
+        }
     }
 }
 

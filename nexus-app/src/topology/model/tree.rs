@@ -79,8 +79,8 @@ pub struct BackoffConfig {
     pub max: Duration,
     /// How much longer each pause is than the one before, 1 to 100. Default 2; 1 keeps it constant.
     #[serde(default = "default_backoff_factor")]
-    #[garde(range(min = 1.0, max = 100.0))]
-    pub factor: f64,
+    #[garde(range(min = 1, max = 100))]
+    pub factor: u32,
 }
 
 /// One agent, or a family of agents that are alike.
@@ -191,6 +191,6 @@ const fn default_backoff_max() -> Duration {
     Duration::from_secs(30)
 }
 
-const fn default_backoff_factor() -> f64 {
-    2.0
+const fn default_backoff_factor() -> u32 {
+    2
 }

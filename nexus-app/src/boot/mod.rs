@@ -1,0 +1,217 @@
+//! Boot: from a checked topology to a running tree.
+//!
+//! ```text
+//! nexus (one_for_one)
+//! ├── agents.sup   what the topology declares
+//! ├── ops.sup      debug endpoint
+//! └── feeds.sup    one actor per feed, and their progress
+//! ```
+//!
+//! Started in this order, so that whoever watches sees the feeds begin; stopped in reverse, so that the feeds stop first and
+//! the agents last.
+
+mod tree;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use nexus_actors::agent::Behaviors;
+use nexus_actors::clock::Clock;
+use nexus_actors::rng::Seed;
+use nexus_actors::supervision::{
+    ChildSpec, ExitReason, Restart, Root, RootError, SupervisorEnv, SupervisorSpec,
+};
+use nexus_actors::{DeclareError, Node, NodeConfig};
+
+use crate::debug::{BoundAddress, DebugActor, DebugArgs, DebugSources, DebugState, Readiness, RootSlot};
+use crate::feed::{FeedActor, FeedArgs, FeedSlot, FeedState, ProgressActor, ProgressArgs, ProgressDisplay};
+use crate::telemetry::{Telemetry, TelemetryError};
+use crate::topology::{Secret, Topology};
+
+/// How often the end of the feeds and empty inboxes are looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Why a node did not start. Nothing runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The exporters could not be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The topology asks for something this binary or its limits do not have.
+    #[error(transparent)]
+    Declare(#[from] DeclareError),
+    /// The debug endpoint could not be prepared.
+    #[error("debug endpoint: {0}")]
+    Debug(String),
+    /// A part of the tree did not start; what had been started was stopped again.
+    #[error(transparent)]
+    Tree(#[from] RootError),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct RunningNode {
+    node: Node,
+    root: Root,
+    feeds: Vec<Arc<FeedSlot>>,
+    telemetry: Telemetry,
+    address: BoundAddress,
+    token: Option<Secret>,
+    readiness: Arc<Readiness>,
+}
+
+/// How a node's feeds ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedsEnd {
+    /// Feeds that failed, with the reason.
+    pub failed: Vec<(Arc<str>, String)>,
+}
+
+/// Starts the node that `topology` describes. Returns when the whole tree is up; feeds run on.
+///
+/// # Errors
+/// [`BootError`]; nothing runs then.
+pub async fn start(
+    topology: Topology,
+    behaviors: Behaviors,
+    progress: ProgressDisplay,
+) -> Result<RunningNode, BootError> {
+    let clock = Clock::start();
+    let telemetry = Telemetry::start(&topology.telemetry, topology.node_name())?;
+    let config = NodeConfig {
+        name: topology.node_name().into(),
+        seed: Seed::new(topology.node.seed),
+        batch: topology.limits.batch,
+        agents_max: topology.limits.agents as usize,
+        dead_letters: topology.limits.dead_letters as usize,
+        events: topology.limits.events as usize,
+    };
+    let node = Node::new(config, behaviors, clock, &telemetry.meter());
+    let readiness = Arc::new(Readiness::awaiting(["tree"]));
+    let base_dir = topology.base_dir.clone();
+    let feeds: Vec<_> =
+        topology.feed.iter().map(|feed| FeedSlot::new(feed.clone(), &base_dir, clock)).collect();
+    let root_slot: RootSlot = Arc::new(OnceLock::new());
+
+    let own = |name| SupervisorSpec::new(name).intensity(topology.node.intensity, topology.node.period);
+    let mut spec = own("nexus").child(tree::agents_sup(&node, &topology)?);
+    let address = BoundAddress::default();
+    let mut token = None;
+    if topology.debug.enabled {
+        let sources = DebugSources {
+            node: node.clone(),
+            telemetry: telemetry.clone(),
+            root: root_slot.clone(),
+            feeds: feeds.clone(),
+            readiness: readiness.clone(),
+            payload_bytes_max: topology.limits.payload_bytes as usize,
+        };
+        let state = DebugState::new(topology.debug.clone(), sources).map_err(BootError::Debug)?;
+        token = state.token().cloned();
+        let args = DebugArgs { state, bound: address.clone() };
+        let debug = ChildSpec::actor("debug", || DebugActor, args);
+        spec = spec.child(ChildSpec::supervisor(own("ops.sup").child(debug)));
+    }
+    if !feeds.is_empty() {
+        spec = spec.child(feeds_sup(own("feeds.sup"), &node, &feeds, progress));
+    }
+    telemetry.observe(&node, &feeds);
+
+    let env = SupervisorEnv { clock, events: node.events().clone() };
+    let root = Root::spawn(spec, env).await?;
+    // The endpoint shows the tree while it comes up.
+    let _ = root_slot.set(root.clone());
+    root.boot().await?;
+    readiness.set("tree", true, "started");
+    Ok(RunningNode { node, root, feeds, telemetry, address, token, readiness })
+}
+
+fn feeds_sup(
+    mut spec: SupervisorSpec,
+    node: &Node,
+    feeds: &[Arc<FeedSlot>],
+    display: ProgressDisplay,
+) -> ChildSpec {
+    for slot in feeds {
+        let args = FeedArgs { slot: slot.clone(), agents: node.clone(), events: node.events().clone() };
+        let feed = ChildSpec::actor(slot.name().clone(), FeedActor::default, args);
+        spec = spec.child(feed.restart(Restart::Transient).label("feed"));
+    }
+    let progress = ProgressArgs { slots: feeds.to_vec(), display };
+    let progress = ChildSpec::actor("progress", || ProgressActor, progress).restart(Restart::Transient);
+    ChildSpec::supervisor(spec.child(progress))
+}
+
+impl RunningNode {
+    /// The node.
+    #[must_use]
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The tree.
+    #[must_use]
+    pub const fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The feeds, in the topology's order.
+    #[must_use]
+    pub fn feeds(&self) -> &[Arc<FeedSlot>] {
+        &self.feeds
+    }
+
+    /// Where the debug endpoint listens; `None` without one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address.get()
+    }
+
+    /// The token the debug endpoint asks for; `None` without endpoint or authentication.
+    #[must_use]
+    pub const fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
+    }
+
+    /// Waits until every feed is over and everything they sent has been handled. Never returns without feeds.
+    pub async fn feeds_over(&self) -> FeedsEnd {
+        if self.feeds.is_empty() {
+            return std::future::pending().await;
+        }
+        while !self.feeds.iter().all(|slot| slot.state().is_over()) {
+            tokio::time::sleep(LOOK).await;
+        }
+        while self.node.tally().queued > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+        let mut end = FeedsEnd::default();
+        for status in self.feeds.iter().map(|slot| slot.status()) {
+            if status.state == FeedState::Failed {
+                let reason = status.error.as_deref().unwrap_or("no reason given").to_owned();
+                self.readiness.set("feeds", false, format!("{}: {reason}", status.name));
+                end.failed.push((status.name, reason));
+            }
+        }
+        end
+    }
+
+    /// Waits for the tree to end by itself: with the chain of reasons if it gave up.
+    pub async fn exited(&self) -> ExitReason {
+        self.root.exited().await
+    }
+
+    /// Stops the tree in order and waits for its end, at most `limit`; what has not ended by then is killed.
+    /// `None` if that happened.
+    pub async fn shutdown(self, limit: Duration) -> Option<ExitReason> {
+        self.readiness.set("tree", false, "stopping");
+        let stopped = tokio::time::timeout(limit, self.root.shutdown()).await.ok();
+        if stopped.is_none() {
+            self.root.supervisor().cell().kill();
+        }
+        let telemetry = self.telemetry;
+        // The last spans and metrics; exporters block.
+        let _ = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(2))).await;
+        stopped
+    }
+}

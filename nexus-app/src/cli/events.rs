@@ -1,0 +1,145 @@
+//! `nexus events`.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::Client;
+use super::connection::Connection;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{Out, Tone, clock_time, flat, number, text};
+use super::sse::{SseEvent, SseReader};
+use super::{Context, Outcome};
+
+/// Pauses between attempts to reach a node that went away: short at first, for a mere restart.
+const RETRY: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// Show what happened: starts, exits, restarts with their reasons, feeds
+///
+/// Without --follow the events that the node still keeps; with it, also those to come, until Ctrl-C. A node that goes away and
+/// comes back is followed on.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  nexus events                            What the node still remembers
+  nexus events --follow --since 1200      From event 1200 on, and live
+  nexus events --follow -o json | jq 'select(.event == \"supervision.escalated\")'")]
+pub(crate) struct EventsArgs {
+    /// Go on with events as they happen
+    #[arg(short, long)]
+    follow: bool,
+    /// Only events after this number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    since: u64,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn run(args: &EventsArgs, context: &mut Context<'_>) -> Outcome {
+    let client = args.connection.client(context.environment)?;
+    let mut since = args.since;
+    if !args.follow {
+        show(&client, &mut since, false, &mut context.out)?;
+        return Ok(Exit::Ok);
+    }
+    let mut failures = 0;
+    let mut connected = false;
+    loop {
+        let before = since;
+        match show(&client, &mut since, true, &mut context.out) {
+            // The stream ended: the node stops, or the connection was cut.
+            Ok(()) => connected = true,
+            // Only a node that has been there is waited for.
+            Err(CliError::Unreachable { .. } | CliError::TimedOut { .. }) if connected || since > before => {}
+            Err(error) => return Err(error),
+        }
+        connected = true;
+        failures = if since > before { 0 } else { failures + 1 };
+        thread::sleep(RETRY[failures.min(RETRY.len() - 1)]);
+    }
+}
+
+/// Prints events after `since` and moves it on.
+fn show(client: &Client, since: &mut u64, follow: bool, out: &mut Out<'_>) -> Result<(), CliError> {
+    let query = [("since", Some(since.to_string())), ("follow", Some(follow.to_string()))];
+    for event in SseReader::new(client.stream("/debug/events", &query)?) {
+        let event = event.map_err(|error| broken(client, &error))?;
+        let value = decode(&event);
+        print(&value, out)?;
+        if follow {
+            out.flush()?;
+        }
+        if let Some(seq) = value["seq"].as_u64() {
+            *since = seq;
+        }
+    }
+    Ok(())
+}
+
+fn broken(client: &Client, error: &io::Error) -> CliError {
+    CliError::Unreachable { url: client.url().to_owned(), reason: error.to_string() }
+}
+
+/// The event's data; what is no JSON is shown as text.
+fn decode(event: &SseEvent) -> Value {
+    serde_json::from_str(&event.data)
+        .unwrap_or_else(|_| serde_json::json!({ "event": event.kind, "data": event.data }))
+}
+
+fn print(event: &Value, out: &mut Out<'_>) -> io::Result<()> {
+    if out.is_json() { out.json_line(event) } else { out.line(&line(event, out)) }
+}
+
+/// Number, time, name and the remaining fields as `name=value`.
+fn line(event: &Value, out: &Out<'_>) -> String {
+    let name = text(event, "event");
+    let mut line = format!(
+        "{:>6}  {}  {}",
+        text(event, "seq"),
+        out.tone(Tone::Dim, &clock_time(number(event, "unix_ms"))),
+        out.tone(tone(&name), &name),
+    );
+    for (field, value) in event.as_object().into_iter().flatten() {
+        if !matches!(field.as_str(), "seq" | "at" | "at_ms" | "unix_ms" | "event") {
+            line.push_str(&format!("  {field}={}", flat(value)));
+        }
+    }
+    line
+}
+
+fn tone(name: &str) -> Tone {
+    match name {
+        "supervision.escalated" | "supervision.start_failed" | "feed.failed" => Tone::Bad,
+        "supervision.child_exited" | "supervision.child_restarted" | "route.dead_letter" => Tone::Warn,
+        "agent.started" | "feed.completed" => Tone::Good,
+        _ => Tone::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::Format;
+
+    /// Goal: an event is one line with its reason; what is no JSON is not lost.
+    #[test]
+    fn events_as_lines() {
+        let mut sink = Vec::new();
+        let out = Out::to(&mut sink, Format::Text);
+        let event = json!({
+            "seq": 41, "at": 1500, "unix_ms": 1_357_017_420_000_u64, "event": "supervision.child_restarted",
+            "supervisor": "nexus/agents.sup", "child": "aircraft/N14228", "restarts": 2, "cause": "aircraft/N14228",
+            "reason": { "kind": "killed" },
+        });
+        insta::assert_snapshot!(line(&event, &out));
+        let odd = SseEvent { id: None, kind: "lagged".to_owned(), data: "12 missed".to_owned() };
+        assert_eq!(decode(&odd), json!({ "event": "lagged", "data": "12 missed" }));
+    }
+}
