@@ -65,7 +65,10 @@ async fn spans_and_metrics_reach_a_collector() {
 
     // The same instruments, before the end stops their readers.
     let text = site.get("/metrics").await.text();
-    assert!(text.lines().any(|line| line == "nexus_messages_processed_total 1"), "Prometheus as well: {text}");
+    assert!(
+        text.lines().any(|line| line == "nexus_messages_processed_total 1"),
+        "Prometheus as well: {text}"
+    );
     let telemetry = site.state.sources().telemetry.clone();
     let ending = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(10)));
     tokio::time::timeout(PATIENCE, ending).await.expect("it ends").unwrap();

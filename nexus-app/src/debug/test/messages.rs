@@ -13,6 +13,8 @@ async fn ask() {
     assert_eq!((empty.status, empty.problem().as_str()), (404, "not_found"));
     let default = json!({ "operation": "query", "key": "get", "default": [1, null] });
     assert_eq!(site.post("/api/agents/tower/ask", &default).await.json(), json!({ "value": [1, null] }));
+    let default = json!({ "operation": "query", "key": "get", "payload": "x" });
+    assert_eq!(site.post("/api/agents/tower/ask", &default).await.json(), json!({ "value": "x" }));
     for value in [json!({ "a": [1, -2, 3.5, "ü", true, null] }), json!(0), json!("text"), Value::Null] {
         let set = json!({ "operation": "update", "key": "set", "payload": value });
         assert_eq!(site.post("/api/agents/a%2Fb%2Fc/ask", &set).await.json(), json!({ "value": null }));
@@ -71,7 +73,7 @@ async fn bad_bodies() {
         (json!({ "operation": "query" }), Value::Null),
         (json!({ "operation": "shout", "key": "get" }), json!("operation")),
         (json!({ "operation": "query", "key": 1 }), json!("key")),
-        (json!({ "operation": "query", "key": "get", "payload": 1 }), json!("payload")),
+        (json!({ "operation": "query", "key": "get", "payload": 1, "default": 2 }), json!("default")),
         (json!({ "operation": "update", "key": "set", "default": 1 }), json!("default")),
         (json!({ "operation": "query", "key": "get", "timeout_ms": 0 }), json!("timeout_ms")),
         (json!({ "operation": "query", "key": "get", "timeout_ms": 31_000 }), json!("timeout_ms")),

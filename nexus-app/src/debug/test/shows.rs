@@ -82,6 +82,8 @@ async fn agents() {
         (page["total"].as_u64().unwrap(), names.join(" "))
     };
     assert_eq!(list("").await, (5, "a/b/c f/1 f/2 f/3 tower".into()));
+    let tally = &site.get("/debug/agents?limit=1").await.json()["tally"];
+    assert_eq!(tally, &json!({ "sent": 6, "processed": 6, "rejected": 0, "dead_lettered": 0, "queued": 0 }));
     assert_eq!(list("name=f/*&sort=processed").await, (3, "f/2 f/3 f/1".into()));
     assert_eq!(list("name=f/%7B1..2%7D&sort=processed&order=asc").await, (2, "f/1 f/2".into()));
     assert_eq!(list("prefix=f&offset=1&limit=1").await, (3, "f/2".into()));

@@ -115,6 +115,11 @@ async fn replay_and_filters() {
     }
     assert_eq!(told.data["agent"], "y/299", "a place of an earlier run: all that is kept");
 
+    let mut stream = open(&site, "/debug/events?since=0&follow=false&agent=y/299", &[]).await;
+    assert_eq!(stream.next().await.unwrap().event, "missed");
+    assert_eq!(stream.next().await.unwrap().data["agent"], "y/299");
+    assert!(stream.next().await.is_none(), "the stream ends with what is kept");
+
     let page = site.get("/debug/events?format=json&agent=y/298").await.json();
     assert_eq!(page["events"].as_array().unwrap().len(), 1);
     assert_eq!(page["newest"], site.node.events().emitted());
