@@ -49,6 +49,10 @@ impl Stream {
                 Ok(_) => {}
             }
             let line = line.trim_end();
+            // The last chunk: the stream has ended, the connection has not.
+            if line == "0" {
+                return None;
+            }
             if let Some(value) = line.strip_prefix("id: ") {
                 id = value.parse().unwrap();
             } else if let Some(value) = line.strip_prefix("event: ") {
