@@ -27,11 +27,11 @@ pub(crate) struct RequestBody {
     operation: Operation,
     /// The key to read or set, or the action's name.
     key: String,
-    /// New value or arguments: any JSON. Default: none.
+    /// New value, arguments, or a query's default: any JSON. Default: none.
     #[serde(default)]
     #[schema(value_type = Object)]
     payload: Option<Value>,
-    /// What a query answers where there is no value. Default: an error then.
+    /// What a query answers where there is no value; the same as its payload. Default: an error then.
     #[serde(default)]
     #[schema(value_type = Object)]
     default: Option<Value>,
@@ -47,14 +47,14 @@ impl RequestBody {
     /// The request it stands for.
     pub(crate) fn request(&self, node: &Node, payload_bytes_max: usize) -> Result<Request, Problem> {
         let value = match (self.operation, &self.payload, &self.default) {
-            (Operation::Query, Some(_), _) => {
-                return Err(bad_field("payload", "a query has no payload", "give `default` for a default"));
+            (Operation::Query, Some(_), Some(_)) => {
+                let detail = "a query's payload is its default, and there is another `default`";
+                return Err(bad_field("default", detail, "give one of the two"));
             }
-            (Operation::Query, None, default) => default,
-            (_, payload, None) => payload,
-            (_, _, Some(_)) => {
+            (Operation::Update | Operation::Action, _, Some(_)) => {
                 return Err(bad_field("default", "only a query has a default", "leave `default` out"));
             }
+            (_, payload, default) => payload.as_ref().or(default.as_ref()),
         };
         let payload = match value {
             Some(value) => Payload::encode(value)?,
