@@ -158,12 +158,13 @@ mod tests {
     /// Goal: the option beats the environment, which beats the topology; a bad one is named with its place.
     #[test]
     fn the_nearest_filter_counts() {
-        assert_eq!(filter(Some("warn"), Some("debug"), "info").unwrap().to_string(), "warn");
-        assert_eq!(filter(None, Some("debug"), "info").unwrap().to_string(), "debug");
+        assert_eq!(filter(Some("warn"), Some("debug"), "info").unwrap().to_string(), "ractor=warn,warn");
+        assert_eq!(filter(None, Some("debug"), "info").unwrap().to_string(), "ractor=warn,debug");
         assert_eq!(
             filter(None, None, "info,nexus_app::feed=trace").unwrap().to_string(),
-            "nexus_app::feed=trace,info"
+            "nexus_app::feed=trace,ractor=warn,info"
         );
+        assert_eq!(filter(Some("ractor=trace"), None, "info").unwrap().to_string(), "ractor=trace");
         let error = filter(None, Some("a=b=c"), "info").unwrap_err().to_string();
         assert!(error.contains("a=b=c") && error.contains("NEXUS_LOG"), "{error}");
     }
