@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::debug::auth::check_control;
 use crate::debug::guard::Deadline;
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::state::DebugState;
@@ -112,7 +113,7 @@ pub(crate) struct Answer {
     value: Value,
 }
 
-/// Sends a request to an agent and waits for the answer. Begins a trace, or continues the caller's (`traceparent`).
+/// Sends a request to an agent and waits for the answer. A query only looks; updates and actions need `allow_control`. Begins a trace, or continues the caller's (`traceparent`).
 #[utoipa::path(post, path = "/api/agents/{id}/ask", tag = "messages", request_body = RequestBody, params(
     ("id" = String, Path, description = "The agent's name; its slashes as they are or as `%2F`"),
     ("traceparent" = Option<String>, Header, description = "W3C trace context"),
@@ -120,7 +121,7 @@ pub(crate) struct Answer {
     (status = 200, description = "The answer", body = Answer),
     (status = 400, description = "Malformed JSON, name or payload", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 401, description = "No or a wrong token", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 403, description = "Control is not allowed, or the request comes from another site", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 403, description = "An update or action while control is not allowed, or the request comes from another site", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 404, description = "`unknown_agent`; `not_found`: no value", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 408, description = "The body came too slowly", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 409, description = "`stopped`", body = ProblemDetails, content_type = "application/problem+json"),
@@ -139,6 +140,9 @@ pub(crate) async fn ask(
     deadline: Deadline,
     body: RequestBody,
 ) -> Result<Json<Answer>, Problem> {
+    if body.operation != Operation::Query {
+        check_control(state)?;
+    }
     let request = body.request(state.node(), state.sources().payload_bytes_max)?;
     let timeout = body.timeout(state.config().request_timeout, deadline.left())?;
     // Within the span, so that the request carries its context.

@@ -61,6 +61,18 @@ async fn control_is_off_by_default() {
         assert!(answer.json()["remedy"].as_str().unwrap().contains("debug.allow_control"));
     }
     assert_eq!(site.get("/debug/agents/tower").await.status, 200);
+
+    let ask = |operation: &str| serde_json::json!({ "operation": operation, "key": "x", "default": 7 });
+    let asked = site.post("/api/agents/tower/ask", &ask("query")).await;
+    assert_eq!(asked.problem(), "unsupported", "a query only looks, so it reaches the agent: {}", asked.json());
+    for (path, body) in [
+        ("/api/agents/tower/ask", ask("action")),
+        ("/api/agents/tower/ask", ask("update")),
+        ("/api/agents/tower/tell", ask("query")),
+    ] {
+        let answer = site.post(path, &body).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (403, "control_disabled"), "{path} {body}");
+    }
 }
 
 /// Goal: a loopback endpoint answers only as itself (DNS rebinding), also on public routes.
