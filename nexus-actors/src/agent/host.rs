@@ -25,6 +25,9 @@ use crate::telemetry::{Event, in_span};
 /// How long a new incarnation waits for the old one to leave its last await point.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(5);
 
+/// How often an agent whose inbox is empty looks again before it rests, at most.
+const LOOKS_MAX: u8 = 32;
+
 /// One in this many messages is timed.
 const TIMED_EVERY: u64 = 64;
 
@@ -49,6 +52,8 @@ pub struct AgentState<S> {
     fate: Arc<Fate>,
     incarnation: u64,
     handled: u64,
+    /// How often to look again at an empty inbox, 1 to [`LOOKS_MAX`].
+    looks_max: u8,
 }
 
 impl<A> Actor for Agent<A>
@@ -76,7 +81,7 @@ where
         }
         let inner = self.0.pre_start(myself.clone(), spec).await?;
         let incarnation = cell.attach(myself, node.clock().now());
-        Ok(AgentState { inner, node, cell, fate: Arc::default(), incarnation, handled: 0 })
+        Ok(AgentState { inner, node, cell, fate: Arc::default(), incarnation, handled: 0, looks_max: 1 })
     }
 
     async fn post_start(
@@ -148,29 +153,36 @@ where
 {
     /// Handles up to a batch from the inbox; with more left, wakes itself, so that stop and control messages get their turn.
     ///
-    /// Before it rests it lets every other runnable task of its thread run once and looks again: a sender that keeps sending
-    /// then finds it still scheduled and pays for a push only, not for a wake-up.
+    /// Before it rests it lets every other runnable task of its thread run and looks again: a sender that keeps sending then
+    /// finds it still scheduled and pays for a push only, not for a wake-up of a sleeping thread. How often it looks doubles
+    /// when that was worth it and halves when it was not.
     async fn drain(
         &self,
         myself: ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
         let mut left = state.node.batch();
-        let mut lingered = false;
+        let mut looks = 0;
         loop {
             if let Some(letter) = state.cell.inbox().pop() {
+                if looks > 0 {
+                    state.looks_max = (state.looks_max * 2).min(LOOKS_MAX);
+                    looks = 0;
+                }
                 self.one(&myself, letter, state, true).await?;
-                lingered = false;
                 left -= 1;
                 if left == 0 {
                     myself.cast(AgentMessage::Host(HostMessage::Wake))?;
                     return Ok(());
                 }
-            } else if !lingered {
-                lingered = true;
+            } else if looks < state.looks_max {
+                looks += 1;
                 requeue().await;
-            } else if state.cell.inbox().rest() {
-                return Ok(());
+            } else {
+                state.looks_max = (state.looks_max / 2).max(1);
+                if state.cell.inbox().rest() {
+                    return Ok(());
+                }
             }
         }
     }
