@@ -27,16 +27,16 @@ use super::state::DebugState;
 
 /// The longest a client may take for a request's headers, and the longest an unused connection stays open.
 const HEADER_TIMEOUT_MAX: Duration = Duration::from_secs(10);
-/// The same for connections past the limit.
-const OVERFLOW_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for connections past the limit: short, since whoever asks for `/livez` waits for those before it.
+const OVERFLOW_HEADER_TIMEOUT: Duration = Duration::from_millis(500);
 /// The most bytes of a request's line and headers.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// The most bytes read ahead.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may leave its answer unread.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
-/// Connections past the limit that are told so at one time.
-const OVERFLOW_CONNECTIONS: usize = 16;
+/// Connections past the limit that are told so at one time. With the time above, 256 silent ones a second make room.
+const OVERFLOW_CONNECTIONS: usize = 128;
 /// How long open requests may go on when the endpoint stops.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// The pause after an `accept` that failed, such as for want of file descriptors.
