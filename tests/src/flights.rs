@@ -4,6 +4,7 @@
 //! each agent's `summary` by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -71,17 +72,36 @@ impl Row {
     }
 }
 
-/// Reads a CSV file of records.
+/// The full year: `NEXUS_FLIGHTS`, or the archive beside the workspace; `None` if there is neither.
+#[must_use]
+pub fn year() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/flights/flights.csv.zip");
+    let path = std::env::var_os("NEXUS_FLIGHTS").map_or(beside, PathBuf::from);
+    path.canonicalize().ok()
+}
+
+/// Reads a CSV file of records, or the only one of a zip archive.
 ///
 /// # Panics
 /// If there is no such file, or it is not one of records.
 #[must_use]
 pub fn read(path: &Path) -> Vec<Row> {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = text(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(!text.contains('"'), "this reader knows no quoted cells");
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().expect("a header").split(',').collect();
     lines.map(|line| row(&header, line)).collect()
+}
+
+fn text(path: &Path) -> std::io::Result<String> {
+    if path.extension().is_none_or(|extension| extension != "zip") {
+        return std::fs::read_to_string(path);
+    }
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path)?)?;
+    assert_eq!(archive.len(), 1, "{}", path.display());
+    let mut text = String::new();
+    archive.by_index(0)?.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn row(header: &[&str], line: &str) -> Row {
@@ -118,6 +138,14 @@ fn row(header: &[&str], line: &str) -> Row {
 fn day_number(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1
+}
+
+/// Requests an airspace's feed makes of `rows`: each departure, arrival and cancelled flight is told to a carrier, to an airport
+/// and, if it is known, to the aircraft.
+#[must_use]
+pub fn requests(rows: &[Row]) -> u64 {
+    let of = |row: &Row| (1 + u64::from(row.arr_time.is_some())) * (2 + u64::from(row.tailnum.is_some()));
+    rows.iter().map(of).sum()
 }
 
 /// The summaries every agent must give, and how many of each kind of record there are.

@@ -1,3 +1,9 @@
 //! Shared helpers of the workspace tests.
 
 pub mod flights;
+pub mod http;
+pub mod invariants;
+pub mod process;
+pub mod seed;
+pub mod tree;
+pub mod wait;

@@ -1,0 +1,7 @@
+//! Nexus from the outside: the real binary as a child process, and whole nodes in this process.
+//!
+//! One test binary, so that everything is linked once.
+
+#![expect(clippy::unwrap_used, reason = "all of this is tests and parts of them")]
+
+mod summaries;
