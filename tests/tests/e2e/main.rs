@@ -4,4 +4,13 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this is tests and parts of them")]
 
+mod airspace;
+mod faults;
+mod feeds;
+mod http;
+mod kill;
+mod kill_http;
+mod memory;
+mod node;
+mod stops;
 mod summaries;
