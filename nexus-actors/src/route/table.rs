@@ -70,6 +70,11 @@ impl RouteTable {
         self.routes.len()
     }
 
+    /// Looks at every cell, in no order that may be seen: for sums.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&AgentCell)) {
+        self.routes.iter().for_each(|entry| look(entry.value()));
+    }
+
     /// All cells, sorted by name, so that no hash order is ever seen.
     pub(crate) fn cells(&self) -> Vec<Arc<AgentCell>> {
         let mut cells: Vec<_> = self.routes.iter().map(|entry| entry.value().clone()).collect();
