@@ -132,7 +132,8 @@ where
                 self.0.handle(myself, AgentMessage::Inspect(reply), &mut state.inner).await
             }
             AgentMessage::Request(request, reply) => {
-                self.one(&myself, Letter { request, reply }, state, false).await
+                let direct = Source::Direct(Box::new(Letter { request, reply }));
+                self.one(&myself, state, direct).await.map(drop)
             }
         }
     }
@@ -164,12 +165,11 @@ where
         let mut left = state.node.batch();
         let mut looks = 0;
         loop {
-            if let Some(letter) = state.cell.inbox().pop() {
+            if self.one(&myself, state, Source::Inbox).await? {
                 if looks > 0 {
                     state.looks_max = (state.looks_max * 2).min(LOOKS_MAX);
                     looks = 0;
                 }
-                self.one(&myself, letter, state, true).await?;
                 left -= 1;
                 if left == 0 {
                     myself.cast(AgentMessage::Host(HostMessage::Wake))?;
@@ -187,15 +187,20 @@ where
         }
     }
 
-    /// Hands one request to the behavior and accounts for it, however it ends.
+    /// Hands one request to the behavior and accounts for it, however it ends. `false` if there is none.
+    ///
+    /// The request is taken from its source here: it is large, and every call it passed through would copy it.
     async fn one(
         &self,
         myself: &ActorRef<AgentMessage>,
-        letter: Letter,
         state: &mut AgentState<A::State>,
-        from_inbox: bool,
-    ) -> Result<(), ActorProcessingErr> {
-        let Letter { request, mut reply } = letter;
+        source: Source,
+    ) -> Result<bool, ActorProcessingErr> {
+        let (letter, from_inbox) = match source {
+            Source::Inbox => (state.cell.inbox().pop(), true),
+            Source::Direct(letter) => (Some(*letter), false),
+        };
+        let Some(Letter { request, mut reply }) = letter else { return Ok(false) };
         if let Some(reason) = expired(&request, &reply, &state.node) {
             let error = match reason {
                 DeadLetterReason::Expired => AgentError::DeadlineExceeded,
@@ -208,7 +213,7 @@ where
                 state.cell.direct(false);
                 state.node.dead_letters().push(&state.cell.name, request, reason);
             }
-            return Ok(());
+            return Ok(true);
         }
         let asked = reply.is_wanted();
         if asked {
@@ -248,8 +253,15 @@ where
         if let Some(started) = started {
             state.node.metrics().message_duration(started.elapsed());
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// Where a message comes from.
+enum Source {
+    Inbox,
+    /// Past the inbox, by plain ractor. Boxed, because it is rare and large.
+    Direct(Box<Letter>),
 }
 
 /// Goes to the back of the run queue, where another worker may take it. tokio's `yield_now` would wait for this worker's whole
@@ -267,6 +279,7 @@ async fn requeue() {
 }
 
 /// Why a request should not be handled any more.
+#[inline]
 fn expired(request: &Request, reply: &ReplyPort, node: &Node) -> Option<DeadLetterReason> {
     if request.deadline().is_some_and(|deadline| node.clock().now() > deadline) {
         return Some(DeadLetterReason::Expired);
