@@ -35,9 +35,13 @@ impl AgentSpec {
     /// where they may be left out.
     ///
     /// # Errors
-    /// [`AgentError::Malformed`] if they do not fit: return it from `pre_start`, and the start fails with that reason.
+    /// [`AgentError::Malformed`] if they do not fit, with the key that does not: return it from `pre_start`, and the start fails
+    /// with that reason.
     pub fn args<T: DeserializeOwned>(&self) -> Result<T, AgentError> {
-        self.args.decode()
+        let malformed =
+            |reason: String| AgentError::Malformed { reason: format!("args of `{}`: {reason}", self.name) };
+        let value: serde_json::Value = self.args.decode()?;
+        serde_path_to_error::deserialize(value).map_err(|error| malformed(error.to_string()))
     }
 
     /// The part of the name after the last slash: `N14228` of `aircraft/N14228`.

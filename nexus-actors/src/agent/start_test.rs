@@ -10,7 +10,7 @@ use super::*;
 use crate::AgentError;
 use crate::clock::Clock;
 use crate::node::{Node, NodeConfig};
-use crate::supervision::{ChildRules, Found, Root, SupervisorEnv, SupervisorSpec};
+use crate::supervision::{ChildRules, Found, Root, Strategy, SupervisorEnv, SupervisorSpec};
 use crate::telemetry::Event;
 
 /// Counts, and fails when told to.
@@ -53,6 +53,10 @@ struct Tree {
 
 /// A supervisor `top` with the agent `solo` and the family `f/*`.
 async fn tree() -> Tree {
+    tree_with(Strategy::OneForOne).await
+}
+
+async fn tree_with(strategy: Strategy) -> Tree {
     let mut behaviors = Behaviors::new();
     behaviors.register::<Counter>("counter");
     let node = Node::new(NodeConfig::default(), behaviors, Clock::start_at(0), &global::meter("test"));
@@ -68,7 +72,11 @@ async fn tree() -> Tree {
     };
     let solo = node.agent_child("solo", &template, ChildRules::worker("counter")).expect("free");
     let family = node.family_child("f/*".parse().expect("a family"), template, family).expect("known");
-    let spec = SupervisorSpec::new("top").intensity(100, Duration::from_secs(1)).child(solo).child(family);
+    let spec = SupervisorSpec::new("top")
+        .strategy(strategy)
+        .intensity(100, Duration::from_secs(1))
+        .child(solo)
+        .child(family);
     let env = SupervisorEnv { clock: *node.clock(), events: node.events().clone() };
     let root = Root::start(spec, env).await.expect("starts");
     Tree { node, root }
@@ -177,4 +185,20 @@ async fn a_stopped_family_refuses() {
     tree.root.supervisor().restart_child("f").await.expect("stopped");
     assert_eq!(tree.count("f/a").await, value(1));
     tree.balanced();
+}
+
+/// Goal: a family that is restarted because a sibling failed keeps its agents and what waits for them.
+#[tokio::test(start_paused = true)]
+async fn a_family_outlives_its_siblings_strategy() {
+    let tree = tree_with(Strategy::RestForOne).await;
+    assert_eq!(tree.count("f/a").await, value(1));
+    tree.fail("solo");
+    let waiting = tree.count("f/a");
+    tree.node.send("f/a", Request::action("count", Payload::EMPTY)).expect("room");
+    assert!(waiting.await.is_ok(), "handled before or after the restart, not lost");
+    assert!(tree.count("solo").await.is_ok());
+    assert!(tree.count("f/a").await.is_ok());
+    assert_eq!(tree.find("top/f").view().expect("a supervisor").counts().active, 1);
+    let tally = tree.balanced();
+    assert_eq!((tally.dead_lettered, tally.queued), (1, 0), "only the message that failed");
 }

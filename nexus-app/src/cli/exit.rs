@@ -49,7 +49,9 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "done; for `run`: the node stopped in order",
-            Self::Failed => "the command failed, or the agent answered with an error",
+            Self::Failed => {
+                "the command failed, the agent answered with an error, or a node had to be killed to stop"
+            }
             Self::Usage => "wrong usage, or it is not clear which node is meant",
             Self::Config => "the topology is invalid",
             Self::Unreachable => "no node can be reached",

@@ -44,6 +44,7 @@ pub(super) async fn run(topology: Topology, context: &mut Context<'_>, options: 
         options.say(&format!(
             "the tree had not stopped within {limit:?} (node.shutdown): what was left was killed"
         ));
+        return ended.map(|_| Exit::Failed);
     }
     ended
 }

@@ -14,3 +14,4 @@ mod memory;
 mod node;
 mod stops;
 mod summaries;
+mod tidy;

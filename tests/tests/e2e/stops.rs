@@ -87,7 +87,7 @@ fn the_node_has_its_limit() {
     process.signal(Signal::INT);
     let ended = process.wait(LIMIT);
     assert!(ended.stderr.contains("had not stopped within 500ms"), "{ended:?}");
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
 }
 
 /// Goal: a second signal ends the node at once, whatever it is waiting for, and leaves nothing behind.

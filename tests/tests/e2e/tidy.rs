@@ -1,0 +1,133 @@
+//! What a machine can check of ARCHITECTURE.md's invariants, and of the habits of the house.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").to_owned()
+}
+
+/// Every Rust file of the product with its text.
+fn sources() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for name in ["nexus-actors", "nexus-cluster", "nexus-intel", "nexus-app"] {
+        collect(&root().join(name).join("src"), &mut files);
+    }
+    assert!(files.len() > 100, "found the sources: {}", files.len());
+    files
+}
+
+fn collect(folder: &Path, files: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).expect("a folder of the project") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root()).expect("below the root").display().to_string();
+            files.push((name, fs::read_to_string(&path).expect("text")));
+        }
+    }
+}
+
+fn is_test(name: &str) -> bool {
+    name.contains("test")
+}
+
+/// The text before a file's own tests.
+fn product(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+}
+
+/// Goal: decisions stay pure. Method: the files that hold them import nothing that waits, reads a clock or draws lots.
+#[test]
+fn cores_are_pure() {
+    let cores = [
+        "supervision/core.rs",
+        "supervision/core/",
+        "supervision/strategy.rs",
+        "supervision/intensity.rs",
+        "supervision/backoff.rs",
+        "feed/mapping.rs",
+        "feed/order.rs",
+        "feed/pace.rs",
+        "feed/time.rs",
+        "feed/template.rs",
+        "agent/name_pattern.rs",
+    ];
+    let mut seen = 0;
+    for (name, text) in sources() {
+        if !cores.iter().any(|core| name.contains(core)) || is_test(&name) {
+            continue;
+        }
+        seen += 1;
+        for forbidden in
+            ["tokio", "ractor::", "Instant", "SystemTime", "std::fs", "std::net", ".await", "thread_rng"]
+        {
+            let found = product(&text)
+                .lines()
+                .find(|line| !line.trim_start().starts_with("//") && line.contains(forbidden));
+            assert_eq!(found, None, "{name} is a core and must not know `{forbidden}`");
+        }
+    }
+    assert!(seen >= cores.len(), "every core was looked at: {seen}");
+}
+
+/// Goal: time and chance have one door each below `nexus-app`.
+#[test]
+fn time_and_chance_have_one_door() {
+    for (name, text) in sources() {
+        if name.starts_with("nexus-app") || is_test(&name) || name.ends_with("clock.rs") {
+            continue;
+        }
+        for forbidden in ["SystemTime", "std::time::Instant", "rand::rng()", "thread_rng", "OsRng"] {
+            assert!(!product(&text).contains(forbidden), "{name} must not use `{forbidden}`");
+        }
+    }
+}
+
+/// Goal: no hidden randomness in the order of branches.
+#[test]
+fn selects_are_biased() {
+    for (name, text) in sources() {
+        let mut lines = product(&text).lines();
+        while let Some(line) = lines.next() {
+            if line.contains("select! {") && !line.trim_start().starts_with("//") && !is_test(&name) {
+                let next = lines.next().unwrap_or_default().trim();
+                assert_eq!(next, "biased;", "{name}: the first line of `select!`");
+            }
+        }
+    }
+}
+
+/// Goal: nothing blocks a thread that others share, and nothing apologises.
+#[test]
+fn no_sleeping_threads_and_no_apologies() {
+    let words = ["thread::sleep", "todo!", "unimplemented!", "TODO", "FIXME", "for now,"];
+    for (name, text) in sources() {
+        for word in words {
+            assert!(!text.contains(word), "{name} contains `{word}`");
+        }
+    }
+}
+
+/// Goal: files stay readable in one sitting.
+#[test]
+fn files_are_short() {
+    for (name, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= 620, "{name} has {lines} lines: look for a seam");
+    }
+}
+
+/// Goal: dependencies point one way.
+#[test]
+fn arrows_do_not_turn_back() {
+    let order = ["nexus-actors", "nexus-cluster", "nexus-intel", "nexus-app"];
+    for (at, name) in order.iter().enumerate() {
+        let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).expect("a manifest");
+        for above in &order[at + 1..] {
+            assert!(!manifest.contains(above), "{name} must not know {above}");
+        }
+    }
+}
