@@ -1,3 +1,4 @@
 //! Shared helpers of the workspace tests.
 
+pub mod browser;
 pub mod flights;

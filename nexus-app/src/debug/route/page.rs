@@ -10,24 +10,33 @@ use super::{Access, Route};
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// A file of the page, compiled into the binary, under its path.
+macro_rules! file {
+    ($path:literal, $media_type:expr, $file:literal) => {{
+        let handler = || async { asset($media_type, include_str!(concat!("../../web/", $file))) };
+        Route::get($path, Access::Public, &[], get(handler))
+    }};
+}
+
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/", Access::Public, &[], get(page)),
-        Route::get("/app.js", Access::Public, &[], get(script)),
-        Route::get("/app.css", Access::Public, &[], get(style)),
+        file!("/", HTML, "index.html"),
+        file!("/app.css", "text/css; charset=utf-8", "app.css"),
+        file!("/icon.svg", "image/svg+xml", "icon.svg"),
+        file!("/activity.js", SCRIPT, "activity.js"),
+        file!("/api.js", SCRIPT, "api.js"),
+        file!("/app.js", SCRIPT, "app.js"),
+        file!("/details.js", SCRIPT, "details.js"),
+        file!("/dom.js", SCRIPT, "dom.js"),
+        file!("/model.js", SCRIPT, "model.js"),
+        file!("/overview.js", SCRIPT, "overview.js"),
+        file!("/row.js", SCRIPT, "row.js"),
+        file!("/tree.js", SCRIPT, "tree.js"),
+        file!("/value.js", SCRIPT, "value.js"),
     ]
-}
-
-async fn page() -> Response {
-    asset("text/html; charset=utf-8", include_str!("../../web/index.html"))
-}
-
-async fn script() -> Response {
-    asset("text/javascript; charset=utf-8", include_str!("../../web/app.js"))
-}
-
-async fn style() -> Response {
-    asset("text/css; charset=utf-8", include_str!("../../web/app.css"))
 }
 
 fn asset(media_type: &'static str, text: &'static str) -> Response {

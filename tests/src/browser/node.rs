@@ -1,0 +1,119 @@
+//! The `nexus` binary as a process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{await_line, end};
+
+/// The token of every node here.
+const TOKEN: &str = "a-token-for-the-browser-tests";
+
+/// A running node with the airspace of the first week. Stopped in order when it is dropped.
+#[derive(Debug)]
+pub struct NodeProcess {
+    child: Child,
+    url: String,
+    // Holds the topology and the runtime files.
+    directory: TempDir,
+}
+
+impl NodeProcess {
+    /// Starts a node that lets itself be controlled, or not.
+    #[must_use]
+    pub fn start(allow_control: bool) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::start_at(directory, "127.0.0.1:0", allow_control)
+    }
+
+    /// Kills it at once and starts it again at the same address with the same token.
+    #[must_use]
+    pub fn kill_and_start_again(self, meanwhile: impl FnOnce()) -> Self {
+        let address = self.url.trim_start_matches("http://").to_owned();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        signal(&self.child, Signal::KILL);
+        drop(self);
+        meanwhile();
+        Self::start_at(directory, &address, false)
+    }
+
+    fn start_at(directory: TempDir, listen: &str, allow_control: bool) -> Self {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+        let text = std::fs::read_to_string(config.join("airspace.toml")).expect("the airspace topology");
+        let data = config.join("data").canonicalize().expect("the week's records");
+        let text = text.replace("source = \"data/", &format!("source = \"{}/", data.display()));
+        let debug = format!(
+            "\n[debug]\nlisten = \"{listen}\"\ntoken = \"{TOKEN}\"\nallow_control = {allow_control}\n"
+        );
+        let topology = directory.path().join("airspace.toml");
+        std::fs::write(&topology, text + &debug).expect("a writable temporary directory");
+        let mut child = Command::new(binary())
+            .args(["run".as_ref(), topology.as_os_str()])
+            .env("XDG_RUNTIME_DIR", directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the nexus binary starts");
+        let stderr = child.stderr.take().expect("it is piped");
+        let url = await_line(stderr, "the node", |line| {
+            line.strip_prefix("debug endpoint").map(|url| url.trim().to_owned())
+        });
+        Self { child, url, directory }
+    }
+
+    /// The page's address, the token in its fragment.
+    #[must_use]
+    pub fn page(&self) -> String {
+        format!("{}/#token={TOKEN}", self.url)
+    }
+
+    /// The page's address without the token.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.url
+    }
+
+    /// The token.
+    #[must_use]
+    pub const fn token(&self) -> &'static str {
+        TOKEN
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        signal(&self.child, Signal::TERM);
+        end(&mut self.child, Duration::from_secs(10));
+        let _ = self.directory.path();
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has a number");
+    // Fails when it has ended already.
+    let _ = kill_process(pid, signal);
+}
+
+/// The binary, built once: beside the directory of the running test, where Cargo puts it.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let exe = std::env::current_exe().expect("the test's own path");
+        let profile = exe.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "nexus-app", "--bin", "nexus"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        build.arg("--target-dir").arg(profile.parent().expect("target"));
+        let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo starts");
+        assert!(status.success(), "the nexus binary does not build");
+        profile.join("nexus")
+    })
+}
