@@ -12,3 +12,4 @@ pub mod telemetry;
 pub mod topology;
 
 pub use nexus::Nexus;
+pub use nexus_actors::prelude;

@@ -64,7 +64,9 @@ pub fn filter(
         (None, None) => (topology, "telemetry.log"),
     };
     let failed = |source| LogError::Filter { filter: filter.to_owned(), from, source };
-    EnvFilter::builder().parse(filter).map_err(failed)
+    // ractor opens a span for every actor; nobody reads them, and each costs time with every message. Said first, so that a
+    // filter that names ractor has the last word.
+    EnvFilter::builder().parse(format!("ractor=warn,{filter}")).map_err(failed)
 }
 
 /// The layer that writes the lines. For those who compose their own subscriber; others call [`init`].
@@ -86,12 +88,18 @@ pub fn init(filter: EnvFilter, format: LogFormat, progress: &MultiProgress) -> R
     let writer = ProgressWriter::new(progress.clone());
     tracing_subscriber::registry().with(filter).with(layer(format, writer)).try_init()?;
     std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload_as_str().unwrap_or("a value that is no text");
+        let message = text_of(panic.payload());
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
         tracing::error!(place, thread = thread.name().unwrap_or_default(), "panic: {message}");
     }));
     Ok(())
+}
+
+/// What `panic!` was given.
+fn text_of(payload: &(dyn std::any::Any + Send)) -> &str {
+    let formatted = payload.downcast_ref::<String>().map(String::as_str);
+    formatted.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a value that is no text")
 }
 
 /// Writes to the standard error while progress bars stand still.
@@ -150,14 +158,23 @@ mod tests {
     /// Goal: the option beats the environment, which beats the topology; a bad one is named with its place.
     #[test]
     fn the_nearest_filter_counts() {
-        assert_eq!(filter(Some("warn"), Some("debug"), "info").unwrap().to_string(), "warn");
-        assert_eq!(filter(None, Some("debug"), "info").unwrap().to_string(), "debug");
+        assert_eq!(filter(Some("warn"), Some("debug"), "info").unwrap().to_string(), "ractor=warn,warn");
+        assert_eq!(filter(None, Some("debug"), "info").unwrap().to_string(), "ractor=warn,debug");
         assert_eq!(
             filter(None, None, "info,nexus_app::feed=trace").unwrap().to_string(),
-            "nexus_app::feed=trace,info"
+            "nexus_app::feed=trace,ractor=warn,info"
         );
+        assert_eq!(filter(Some("ractor=trace"), None, "info").unwrap().to_string(), "ractor=trace");
         let error = filter(None, Some("a=b=c"), "info").unwrap_err().to_string();
         assert!(error.contains("a=b=c") && error.contains("NEXUS_LOG"), "{error}");
+    }
+
+    /// Goal: both forms of panic are told in their words.
+    #[test]
+    fn panics_have_their_text() {
+        assert_eq!(text_of(&"plain"), "plain");
+        assert_eq!(text_of(&"formatted".to_owned()), "formatted");
+        assert_eq!(text_of(&5), "a value that is no text");
     }
 
     /// Goal: a record written in pieces leaves in one.

@@ -1,6 +1,5 @@
 //! The route entry of one agent: its name, inbox, counters and the way to its actor. It outlives the actor's incarnations.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -120,7 +119,8 @@ pub(crate) struct AgentCell {
     /// The same, not handled to the end.
     direct_dead: AtomicU64,
     retired: AtomicBool,
-    exits: Mutex<Option<Box<VecDeque<AgentExit>>>>,
+    /// The last ones, newest last; few, so the oldest is taken from the front.
+    exits: Mutex<Vec<AgentExit>>,
 }
 
 impl AgentCell {
@@ -138,7 +138,7 @@ impl AgentCell {
             direct_processed: AtomicU64::new(0),
             direct_dead: AtomicU64::new(0),
             retired: AtomicBool::new(false),
-            exits: Mutex::new(None),
+            exits: Mutex::default(),
         }
     }
 
@@ -256,11 +256,10 @@ impl AgentCell {
 
     pub(crate) fn note_exit(&self, at: Millis, reason: ExitReason) {
         let mut exits = self.exits.lock();
-        let exits = exits.get_or_insert_default();
         if exits.len() == EXITS_KEPT {
-            exits.pop_front();
+            exits.remove(0);
         }
-        exits.push_back(AgentExit { at, reason });
+        exits.push(AgentExit { at, reason });
     }
 
     pub(crate) fn status(&self) -> AgentStatus {
@@ -307,12 +306,7 @@ impl AgentCell {
             rejected: tally.rejected,
             dead_lettered: tally.dead_lettered,
             uptime_ms,
-            exits: self
-                .exits
-                .lock()
-                .as_ref()
-                .map(|exits| exits.iter().cloned().collect())
-                .unwrap_or_default(),
+            exits: self.exits.lock().clone(),
         }
     }
 }

@@ -17,7 +17,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -26,118 +25,20 @@ use super::core::{AttemptId, ChildKey, Input, KILL_GRACE, Process, StartFailure,
 use super::error::StartError;
 use super::message::{Answer, Completion, Msg, SupervisorMsg};
 use super::reason::ExitReason;
-use super::spec::{StartChild, Started, SupervisorSpec};
-use super::view::{ActorEffect, ActorInput, SupervisorEnv, SupervisorView};
-
-/// What a [`StartChild`] is given.
-pub struct StartContext {
-    supervisor: ActorCell,
-    supervisor_path: Arc<str>,
-    id: Arc<str>,
-    env: SupervisorEnv,
-    key: ChildKey,
-    attempt: AttemptId,
-    reports: Reports,
-}
-
-impl StartContext {
-    /// The supervisor to link to.
-    #[must_use]
-    pub const fn supervisor(&self) -> &ActorCell {
-        &self.supervisor
-    }
-
-    /// The child's id under its supervisor.
-    #[must_use]
-    pub const fn id(&self) -> &Arc<str> {
-        &self.id
-    }
-
-    /// The child's path in the tree.
-    #[must_use]
-    pub fn path(&self) -> Arc<str> {
-        format!("{}/{}", self.supervisor_path, self.id).into()
-    }
-
-    /// The node's clock and events.
-    #[must_use]
-    pub const fn env(&self) -> &SupervisorEnv {
-        &self.env
-    }
-
-    /// Shows an actor in the tree before it is ready: for starts that go on after their actor was spawned. It still counts
-    /// as starting.
-    pub fn announce(&self, process: Started) {
-        self.reports.send(Completion::Spawned { key: self.key, attempt: self.attempt, process });
-    }
-}
-
-/// [`ChildSpec::supervisor`](super::ChildSpec::supervisor)'s start.
-pub(crate) struct StartSupervisor {
-    spec: Arc<SupervisorSpec>,
-}
-
-impl StartSupervisor {
-    pub(crate) const fn new(spec: Arc<SupervisorSpec>) -> Self {
-        Self { spec }
-    }
-}
-
-impl StartChild for StartSupervisor {
-    fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
-        let spec = self.spec.clone();
-        Box::pin(async move {
-            let view = SupervisorView::new(&spec, context.path(), context.env().clone());
-            let parent = context.supervisor().clone();
-            let (actor, _) =
-                SupervisorActor::spawn_linked(None, SupervisorActor, view.clone(), parent).await?;
-            let mut guard = KillOnDrop(Some(actor.get_cell()));
-            let started = Started { cell: actor.get_cell(), nested: Some(view.clone()) };
-            context.announce(started.clone());
-            let supervisor = view.supervisor().expect("the actor was bound to its view in `pre_start`");
-            match supervisor.boot().await {
-                Ok(()) => {
-                    guard.0 = None;
-                    Ok(started)
-                }
-                Err(reason) => {
-                    // It is stopping by itself; a new attempt must not overlap with it.
-                    actor.get_cell().wait(None).await.expect("a wait without time-out cannot time out");
-                    guard.0 = None;
-                    Err(StartError::Failed(reason.start_error().into()))
-                }
-            }
-        })
-    }
-
-    fn ended(&self) {
-        for child in &self.spec.children {
-            child.start.ended();
-        }
-    }
-}
-
-/// Kills an actor whose start was dropped.
-struct KillOnDrop(Option<ActorCell>);
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        if let Some(cell) = &self.0 {
-            cell.kill();
-        }
-    }
-}
+use super::spec::{StartChild, Started};
+use super::start::StartContext;
+use super::view::{ActorEffect, ActorInput, SupervisorView};
 
 /// Where tasks report to: the supervisor's mailbox, or, from `post_stop` on, where that is not read any more, a channel.
 #[derive(Clone)]
-struct Reports {
+pub(super) struct Reports {
     mailbox: ActorRef<SupervisorMsg>,
     channel: Arc<OnceLock<mpsc::UnboundedSender<Completion>>>,
 }
 
 impl Reports {
     /// A report to a supervisor that has ended concerns nobody.
-    fn send(&self, completion: Completion) {
+    pub(super) fn send(&self, completion: Completion) {
         match self.channel.get() {
             None => drop(self.mailbox.cast(SupervisorMsg(Msg::Completion(completion)))),
             Some(channel) => drop(channel.send(completion)),
@@ -172,7 +73,7 @@ pub(super) struct SupervisorState {
 
 enum Boot {
     New,
-    Pending(RpcReplyPort<Result<(), ExitReason>>),
+    Pending(Vec<RpcReplyPort<Result<(), ExitReason>>>),
     Answered,
 }
 
@@ -249,9 +150,15 @@ impl Actor for SupervisorActor {
 
 impl SupervisorState {
     async fn on_boot(&mut self, reply: RpcReplyPort<Result<(), ExitReason>>) {
-        if matches!(self.boot, Boot::New) {
-            self.boot = Boot::Pending(reply);
-            self.feed([Input::Boot]).await;
+        match &mut self.boot {
+            Boot::New => {
+                self.boot = Boot::Pending(vec![reply]);
+                self.feed([Input::Boot]).await;
+            }
+            Boot::Pending(replies) => replies.push(reply),
+            Boot::Answered => {
+                let _ = reply.send(self.view.exit_reason().map_or(Ok(()), |reason| Err(reason.clone())));
+            }
         }
     }
 
@@ -387,8 +294,10 @@ impl SupervisorState {
     }
 
     fn answer_boot(&mut self, result: Result<(), ExitReason>) {
-        if let Boot::Pending(reply) = std::mem::replace(&mut self.boot, Boot::Answered) {
-            let _ = reply.send(result);
+        if let Boot::Pending(replies) = std::mem::replace(&mut self.boot, Boot::Answered) {
+            for reply in replies {
+                let _ = reply.send(result.clone());
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 //! | `spec.rs` | supervisor and child specifications, [`StartChild`] |
 //! | `strategy.rs`, `intensity.rs`, `backoff.rs` | the pure rules |
 //! | `core.rs` | the pure state machine |
-//! | `actor.rs` | the ractor shell around it |
+//! | `actor.rs`, `start.rs` | the ractor shell around it |
 //! | `message.rs` | requests to a running supervisor ([`SupervisorRef`]) |
 //! | `view.rs`, `tree.rs` | what is running, readable by anybody at any time |
 //! | `reason.rs`, `error.rs` | why something ended, or did not happen |
@@ -26,8 +26,12 @@
 //!   it again, so that old and new children do not overlap.
 
 mod actor;
+#[cfg(test)]
+mod actor_test;
 mod backoff;
 mod core;
+#[cfg(test)]
+mod core_test;
 mod error;
 mod intensity;
 mod message;
@@ -36,12 +40,13 @@ mod otp_test;
 mod reason;
 mod root;
 mod spec;
+mod start;
 mod strategy;
 mod tree;
+#[cfg(test)]
+mod tree_test;
 mod view;
 
-pub use actor::StartContext;
-pub(crate) use actor::StartSupervisor;
 pub use backoff::Backoff;
 pub use core::ChildCounts;
 pub use error::{RootError, SpecError, StartError, SupervisorError};
@@ -52,6 +57,8 @@ pub use root::Root;
 pub use spec::{
     ChildKind, ChildRules, ChildSpec, Shutdown, StartChild, Started, SupervisorSpec, WORKER_SHUTDOWN,
 };
+pub use start::StartContext;
+pub(crate) use start::StartSupervisor;
 pub use strategy::{AutoShutdown, Restart, Strategy};
 pub use tree::{Found, TreeNode, TreeTotals};
 pub use view::{ChildView, ExitRecord, Status, SupervisorEnv, SupervisorView};

@@ -5,6 +5,7 @@
 //! pure world, to be read against the manual before they are committed.
 
 mod pure;
+mod random;
 mod real;
 mod script;
 

@@ -56,7 +56,7 @@ impl Root {
         Ok(Self { supervisor, exit: exit.boxed().shared() })
     }
 
-    /// Starts the children in order. Once only.
+    /// Starts the children in order, and waits until all run. A tree that has booted already stays as it is.
     ///
     /// # Errors
     ///

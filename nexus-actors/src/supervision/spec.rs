@@ -12,11 +12,11 @@ use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell};
 use serde::{Deserialize, Serialize};
 
-use super::actor::{StartContext, StartSupervisor};
 use super::backoff::Backoff;
 use super::error::{SpecError, StartError};
 use super::intensity::INTENSITY_MAX;
 use super::reason::ExitReason;
+use super::start::{StartContext, StartSupervisor};
 use super::strategy::{AutoShutdown, Restart, Strategy};
 use super::view::SupervisorView;
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use ractor::{ActorCell, ActorRef};
+use ractor::{ActorCell, ActorRef, ActorStatus};
 use serde::{Deserialize, Serialize};
 
 use super::core::{Child, ChildCounts, Core, Effect, Flags, Input, NewChild, Process, State};
@@ -97,9 +97,10 @@ impl ChildView {
             status: match child.state() {
                 State::Down => Status::Terminated,
                 State::Starting(_) => Status::Starting,
-                State::Up(_) => Status::Running,
-                // Its exit is known and waits to be dealt with.
+                // Its exit is on its way to the supervisor, or waits there to be dealt with.
+                State::Up(process) if process.cell.get_status() == ActorStatus::Stopped => Status::Terminated,
                 State::Exited(_) => Status::Terminated,
+                State::Up(_) => Status::Running,
                 State::Stopping(_) => Status::Stopping,
                 State::Restarting(_) => Status::Restarting,
             },
@@ -248,8 +249,8 @@ impl SupervisorView {
         core.table().get(key).map(ChildView::of)
     }
 
-    /// How many children there are. OTP: `count_children/1`, though for a `simple_one_for_one` supervisor `specs` is the
-    /// number of its children and not 1.
+    /// How many children there are; one that has just ended is active until its supervisor knows. OTP: `count_children/1`,
+    /// though for a `simple_one_for_one` supervisor `specs` is the number of its children and not 1.
     #[must_use]
     pub fn counts(&self) -> ChildCounts {
         self.core.read().table().counts()
@@ -327,7 +328,7 @@ impl SupervisorView {
     }
 
     fn is_dead(&self) -> bool {
-        self.actor.get().is_some_and(|actor| actor.get_status() == ractor::ActorStatus::Stopped)
+        self.actor.get().is_some_and(|actor| actor.get_status() == ActorStatus::Stopped)
     }
 }
 

@@ -24,9 +24,7 @@ use nexus_actors::supervision::{
 };
 use nexus_actors::{DeclareError, Node, NodeConfig};
 
-use crate::debug::{
-    BoundAddress, DebugActor, DebugArgs, DebugSources, DebugState, FeedView, Readiness, RootSlot,
-};
+use crate::debug::{BoundAddress, DebugActor, DebugArgs, DebugSources, DebugState, Readiness, RootSlot};
 use crate::feed::{FeedActor, FeedArgs, FeedSlot, FeedState, ProgressActor, ProgressArgs, ProgressDisplay};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::topology::{Secret, Topology};
@@ -105,7 +103,7 @@ pub async fn start(
             node: node.clone(),
             telemetry: telemetry.clone(),
             root: root_slot.clone(),
-            feeds: feeds.iter().map(|slot| slot.clone() as Arc<dyn FeedView>).collect(),
+            feeds: feeds.clone(),
             readiness: readiness.clone(),
             payload_bytes_max: topology.limits.payload_bytes as usize,
         };
@@ -118,7 +116,7 @@ pub async fn start(
     if !feeds.is_empty() {
         spec = spec.child(feeds_sup(own("feeds.sup"), &node, &feeds, progress));
     }
-    telemetry.observe(&node);
+    telemetry.observe(&node, &feeds);
 
     let env = SupervisorEnv { clock, events: node.events().clone() };
     let root = Root::spawn(spec, env).await?;

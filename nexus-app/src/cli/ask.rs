@@ -24,14 +24,14 @@ const STDIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  nexus ask carrier/UA summary                          Query a key
-  nexus ask carrier/UA limit --default 10               The same, with an answer for when there is no value
-  nexus ask kv/settings limit --update 25               Set a key; the value is JSON, or else text
-  nexus ask kv/settings add --action key=limit by=3     Do something, with arguments
+  nexus ask carrier/UA summary                        Query a key
+  nexus ask kv/settings limit --default 10            Query, with a default
+  nexus ask kv/settings limit --update 25             Set a key
+  nexus ask kv/settings add --action key=limit by=3   Do something, with arguments
   nexus ask kv/settings put --action --json '{\"tags\": [\"a\", \"b\"]}'
   generate | nexus ask kv/settings put --action --json -
 
-A VALUE that reads as JSON is sent as such (25, true, [1,2]), everything else as text (WN, 2013-01-01).
+A VALUE that reads as JSON is sent as such (25, true, [1,2]), everything else as text (WN).
 Write '\"25\"' to send digits as text.")]
 pub(crate) struct AskArgs {
     /// The agent's name, such as carrier/UA
@@ -118,7 +118,7 @@ impl Change {
 pub(crate) fn run(args: &AskArgs, context: &mut Context<'_>) -> Outcome {
     let mut request = args.change.request(&args.key)?;
     if let Some(default) = &args.default {
-        request.insert("payload".to_owned(), json_or_text(default));
+        request.insert("default".to_owned(), json_or_text(default));
     }
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     request.insert("timeout_ms".to_owned(), timeout_ms.into());

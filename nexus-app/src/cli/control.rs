@@ -13,7 +13,7 @@ use super::{Context, Outcome};
 /// What a command is aimed at.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
-    /// An agent's name, such as aircraft/N14228, or a supervisor's path, such as nexus/agents.sup/fleet
+    /// An agent's name, such as aircraft/N14228, or a supervisor's path, such as nexus/agents.sup/airspace
     #[arg(value_name = "TARGET")]
     name: String,
     /// TARGET is a supervisor; without it an agent of that name comes first
@@ -31,17 +31,20 @@ pub(crate) struct Target {
 #[command(after_help = "\
 Examples:
   nexus kill aircraft/N14228              Kill an agent; `nexus events` shows how it comes back
-  nexus kill nexus/agents.sup/fleet             Kill a supervisor and all below it")]
+  nexus kill nexus/agents.sup/airspace    Kill a supervisor and all below it")]
 pub(crate) struct KillArgs {
     #[command(flatten)]
     target: Target,
 }
 
-/// Stop an agent in order: it ends after its current message and runs its post_stop
+/// Stop an agent in order, and keep it stopped
 ///
-/// Its supervisor restarts it only if its restart type says so after a normal exit (`permanent`).
+/// It ends after its current message and runs its post_stop; what waits in its inbox goes to the dead letters. `nexus restart`
+/// starts it again.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  nexus stop aircraft/N14228")]
+#[command(
+    after_help = "Examples:\n  nexus stop aircraft/N14228              End it; `nexus restart` starts it again"
+)]
 pub(crate) struct StopArgs {
     /// The agent's name, such as aircraft/N14228
     agent: String,
@@ -49,12 +52,12 @@ pub(crate) struct StopArgs {
     connection: Connection,
 }
 
-/// Restart an agent or supervisor in order, on request: it does not count as a crash
+/// End an agent or supervisor in order, if it runs, and start it again; it does not count as a crash
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
   nexus restart aircraft/N14228           Stop and start an agent
-  nexus restart nexus/agents.sup/fleet          Stop and start a supervisor with all below it")]
+  nexus restart nexus/agents.sup/airspace Stop and start a supervisor with all below it")]
 pub(crate) struct RestartArgs {
     #[command(flatten)]
     target: Target,

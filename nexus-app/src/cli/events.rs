@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::connection::Connection;
+use super::environment::Environment;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Out, Tone, clock_time, flat, number, text};
@@ -27,8 +28,9 @@ const RETRY: [Duration; 4] =
 #[command(after_help = "\
 Examples:
   nexus events                            What the node still remembers
+  nexus events --agent aircraft/N14228    What happened to one agent
   nexus events --follow --since 1200      From event 1200 on, and live
-  nexus events --follow -o json | jq 'select(.event == \"supervision.escalated\")'")]
+  nexus events --follow --event supervision. -o json | jq .reason")]
 pub(crate) struct EventsArgs {
     /// Go on with events as they happen
     #[arg(short, long)]
@@ -36,49 +38,84 @@ pub(crate) struct EventsArgs {
     /// Only events after this number
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     since: u64,
+    /// Only events whose name begins with this, such as agent. or supervision.escalated
+    #[arg(long, value_name = "PREFIX")]
+    event: Option<String>,
+    /// Only events about this agent, child, feed or target
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub(crate) fn run(args: &EventsArgs, context: &mut Context<'_>) -> Outcome {
-    let client = args.connection.client(context.environment)?;
+    let mut client = args.client(context.environment)?;
     let mut since = args.since;
     if !args.follow {
-        show(&client, &mut since, false, &mut context.out)?;
+        args.kept(&client, since, &mut context.out)?;
         return Ok(Exit::Ok);
     }
-    let mut failures = 0;
-    let mut connected = false;
+    let (mut connected, mut failures) = (false, 0);
     loop {
         let before = since;
-        match show(&client, &mut since, true, &mut context.out) {
+        match args.stream(&client, &mut since, &mut context.out) {
             // The stream ended: the node stops, or the connection was cut.
-            Ok(()) => connected = true,
+            Ok(()) => {}
             // Only a node that has been there is waited for.
-            Err(CliError::Unreachable { .. } | CliError::TimedOut { .. }) if connected || since > before => {}
+            Err(CliError::Unreachable { .. } | CliError::TimedOut { .. }) if connected || since != before => {
+            }
             Err(error) => return Err(error),
         }
         connected = true;
-        failures = if since > before { 0 } else { failures + 1 };
+        failures = if since == before { failures + 1 } else { 0 };
         thread::sleep(RETRY[failures.min(RETRY.len() - 1)]);
+        // It may come back with another port or token.
+        client = args.client(context.environment).unwrap_or(client);
     }
 }
 
-/// Prints events after `since` and moves it on.
-fn show(client: &Client, since: &mut u64, follow: bool, out: &mut Out<'_>) -> Result<(), CliError> {
-    let query = [("since", Some(since.to_string())), ("follow", Some(follow.to_string()))];
-    for event in SseReader::new(client.stream("/debug/events", &query)?) {
-        let event = event.map_err(|error| broken(client, &error))?;
-        let value = decode(&event);
-        print(&value, out)?;
-        if follow {
-            out.flush()?;
-        }
-        if let Some(seq) = value["seq"].as_u64() {
-            *since = seq;
+impl EventsArgs {
+    pub(super) fn client(&self, environment: &Environment) -> Result<Client, CliError> {
+        self.connection.client(environment)
+    }
+
+    fn query(&self, since: u64) -> [(&'static str, Option<String>); 3] {
+        [("since", Some(since.to_string())), ("event", self.event.clone()), ("agent", self.agent.clone())]
+    }
+
+    /// Prints what the node keeps, page by page, up to what was the newest at the beginning.
+    fn kept(&self, client: &Client, mut since: u64, out: &mut Out<'_>) -> Result<(), CliError> {
+        let mut newest = None;
+        loop {
+            let mut query = self.query(since).to_vec();
+            query.push(("format", Some("json".to_owned())));
+            let page = client.get("/debug/events", &query)?;
+            let events = page["events"].as_array().map_or(&[][..], Vec::as_slice);
+            for event in events {
+                print(event, out)?;
+            }
+            let newest = *newest.get_or_insert(number(&page, "newest"));
+            let next = number(&page, "next_since");
+            if next <= since || next >= newest {
+                return Ok(());
+            }
+            since = next;
         }
     }
-    Ok(())
+
+    /// Prints events after `since` until the stream ends, and moves `since` on.
+    pub(super) fn stream(&self, client: &Client, since: &mut u64, out: &mut Out<'_>) -> Result<(), CliError> {
+        for event in SseReader::new(client.stream("/debug/events", &self.query(*since))?) {
+            let event = event.map_err(|error| broken(client, &error))?;
+            let value = decode(&event);
+            print(&value, out)?;
+            out.flush()?;
+            if let Some(seq) = value["seq"].as_u64() {
+                *since = seq;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn broken(client: &Client, error: &io::Error) -> CliError {
@@ -106,10 +143,27 @@ fn line(event: &Value, out: &Out<'_>) -> String {
     );
     for (field, value) in event.as_object().into_iter().flatten() {
         if !matches!(field.as_str(), "seq" | "at" | "at_ms" | "unix_ms" | "event") {
-            line.push_str(&format!("  {field}={}", flat(value)));
+            let value = if field == "reason" { reason(value) } else { flat(value) };
+            line.push_str(&format!("  {field}={value}"));
         }
     }
     line
+}
+
+/// An exit's reason in words; that of a supervisor that gave up goes on with its cause, and the cause's cause.
+fn reason(value: &Value) -> String {
+    let kind = text(value, "kind");
+    let detail = &value["detail"];
+    match (kind.is_empty(), detail) {
+        (true, _) => flat(value),
+        (false, Value::Null) => kind,
+        (false, Value::Object(gave_up)) if gave_up.contains_key("reason") => {
+            let (supervisor, child) = (text(detail, "supervisor"), text(detail, "child"));
+            let limit = format!("{} restarts in {} ms", text(detail, "intensity"), text(detail, "period_ms"));
+            format!("{kind}: {supervisor} allows {limit}; then {child}: {}", reason(&detail["reason"]))
+        }
+        (false, detail) => format!("{kind}: {}", flat(detail)),
+    }
 }
 
 fn tone(name: &str) -> Tone {
@@ -139,6 +193,12 @@ mod tests {
             "reason": { "kind": "killed" },
         });
         insta::assert_snapshot!(line(&event, &out));
+        let killed = json!({ "kind": "error", "detail": "boom" });
+        let inner = json!({ "kind": "escalated", "detail": {
+            "supervisor": "nexus/a/b", "intensity": 1, "period_ms": 5000, "child": "c", "reason": killed,
+        }});
+        assert_eq!(reason(&inner), "escalated: nexus/a/b allows 1 restarts in 5000 ms; then c: error: boom");
+        assert_eq!(reason(&json!("unknown_agent")), "unknown_agent");
         let odd = SseEvent { id: None, kind: "lagged".to_owned(), data: "12 missed".to_owned() };
         assert_eq!(decode(&odd), json!({ "event": "lagged", "data": "12 missed" }));
     }

@@ -61,8 +61,9 @@ use output::{Out, Tone};
 #[command(name = "nexus", version, max_term_width = 110, arg_required_else_help = true)]
 #[command(after_help = after_help())]
 struct Cli {
-    /// How data is printed: aligned text for people, or JSON for programs
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    /// How data is printed: aligned text for people, or the endpoint's JSON for programs (streams: one value a line)
+    #[arg(short, long, global = true, display_order = 900, value_enum, default_value_t)]
+    #[arg(value_name = "text|json", hide_possible_values = true)]
     output: Format,
     #[command(subcommand)]
     command: Command,

@@ -28,10 +28,10 @@ const LEFTOVERS: Duration = Duration::from_millis(200);
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  nexus run airspace.toml                     Run until Ctrl-C
-  nexus run airspace.toml --exit-when-done    End when all feeds have ended and their records are handled
-  nexus run airspace.toml --log debug         Log more than the topology says
-  zcat day.csv.gz | nexus run stdin.toml      Feed from standard input (source = \"-\")")]
+  nexus run airspace.toml                    Run until Ctrl-C
+  nexus run airspace.toml --exit-when-done   End when all records of all feeds are handled
+  nexus run airspace.toml --log debug        Log more than the topology says
+  zcat day.csv.gz | nexus run stdin.toml     Feed from standard input (source = \"-\")")]
 pub(crate) struct RunArgs {
     /// The topology file
     file: PathBuf,
@@ -107,9 +107,13 @@ impl RunOptions {
         Ok(Announced { path: self.announced.clone() })
     }
 
-    /// Writes a line to the standard error for people, without tearing progress bars.
+    /// Tells people on a terminal, without tearing progress bars; elsewhere it is a log record, so no place for secrets.
     pub fn say(&self, line: &str) {
-        self.progress.suspend(|| eprintln!("{line}"));
+        if io::stderr().is_terminal() {
+            self.progress.suspend(|| eprintln!("{line}"));
+        } else {
+            tracing::info!("{line}");
+        }
     }
 }
 
@@ -162,9 +166,11 @@ fn watch_signals(options: &RunOptions) -> Result<(), CliError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn options(dir: &std::path::Path) -> RunOptions {
+    fn options(dir: &Path) -> RunOptions {
         let hidden = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
         RunOptions::new(false, hidden, Format::Text, dir.join("nexus"))
     }

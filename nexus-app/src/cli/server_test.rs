@@ -87,6 +87,7 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         .get("authorization")
         .is_some_and(|value| *value == format!("Bearer {TOKEN}").as_str());
     let path = request.uri().path().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
     seen.lock().push((line, serde_json::from_slice(&body).unwrap_or(Value::Null)));
     if path == "/healthz" {
@@ -111,7 +112,7 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         "/api/agents/kv%2Fa/tell" => StatusCode::ACCEPTED.into_response(),
         "/api/agents/crashes/ask" => problem(502, "crashed", "the agent crashed: boom\u{1b}[2J"),
         "/debug/agents/kv%2Fa/kill" | "/debug/supervisors/nexus%2Fsup/kill" => {
-            Json(json!({ "done": true })).into_response()
+            Json(json!({ "done": "killed", "path": "/test/kv/a" })).into_response()
         }
         "/debug/agents/kv%2Fa/stop" => problem(403, "control_off", "control is off"),
         "/debug/agents/kv%2Fa/level" => {
@@ -122,6 +123,13 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
             Json(json!({ "dead_letters": [], "counts": { "crashed": 2 } })).into_response()
         }
         "/debug/tree" => "no json at all".into_response(),
+        "/debug/events" if query.contains("format=json") => {
+            // Two pages; what comes after `newest` is left for the next reader.
+            let next = if query.contains("since=0&") { 1 } else { 2 };
+            let name = ["agent.started", "agent.stopped"][next - 1];
+            Json(json!({ "newest": 2, "missed": 0, "next_since": next, "events": [{ "seq": next, "event": name }] }))
+                .into_response()
+        }
         "/debug/events" => {
             let stream = "id: 1\nevent: agent.started\ndata: {\"seq\":1,\"unix_ms\":0,\"event\":\"agent.started\"}\n\n\
                           : keep-alive\n\ndata: {\"seq\":2,\"unix_ms\":0,\"event\":\"agent.stopped\"}\n\n";
@@ -181,6 +189,19 @@ fn shows_what_the_node_says() {
         names.iter().map(|event| &event["event"]).collect::<Vec<_>>(),
         ["agent.started", "agent.stopped"]
     );
+    assert_eq!(server.last().0, "GET /debug/events?since=1&format=json");
+    let environment = Environment::of([("NEXUS_TOKEN", TOKEN)]);
+    let url = format!("http://{}", server.address);
+    let Command::Events(args) = parsed_events(&url) else { panic!("events were asked for") };
+    let mut out = Vec::new();
+    let mut since = 0;
+    let client = args.client(&environment).unwrap();
+    args.stream(&client, &mut since, &mut Out::to(&mut out, Format::Text)).unwrap();
+    assert_eq!(since, 2, "a stream is followed to its end");
+}
+
+fn parsed_events(url: &str) -> Command {
+    parse(["nexus", "events", "--follow", "--url", url].map(OsString::from)).unwrap().command
 }
 
 /// Goal: asks and tells carry the request as written.
@@ -189,7 +210,7 @@ fn asks_and_tells() {
     let server = Server::start();
     let asked = server.run(&["ask", "kv/a", "limit", "--default", "3", "--timeout", "2s"]);
     assert_eq!((asked.exit, asked.out.as_str()), (Exit::Ok, "limit: 3\n"));
-    let body = json!({ "operation": "query", "key": "limit", "payload": 3, "timeout_ms": 2000 });
+    let body = json!({ "operation": "query", "key": "limit", "default": 3, "timeout_ms": 2000 });
     assert_eq!(server.last(), ("POST /api/agents/kv%2Fa/ask".to_owned(), body));
     let told = server.run(&["tell", "kv/a", "add", "--action", "by=3"]);
     assert_eq!((told.exit, told.out.as_str()), (Exit::Ok, "sent to kv/a\n"));

@@ -1,7 +1,7 @@
 //! What an operator sees of a node from its start to its end: the tree, the address, the progress of the feeds, the reports,
 //! and a last word.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use std::time::Duration;
 
@@ -85,29 +85,29 @@ fn gave_up(reason: &ExitReason) -> CliError {
     CliError::Tree(text)
 }
 
-/// Shows the tree and where to look, and leaves the address for other commands.
+/// Shows the tree and where to look, and leaves the address for other commands. Only people on a terminal are shown the token:
+/// elsewhere the standard error is a log, and the runtime file, which only this user can read, has it.
 fn announce(node: &RunningNode, options: &RunOptions) -> Option<super::Announced> {
-    options.say(&tree_text(node.node(), node.root().view(), TREE_DEPTH, TREE_CHILDREN));
     let Some(address) = node.address() else {
         options.say("no debug endpoint (debug.enabled = false)");
         return None;
     };
     let url = format!("http://{address}");
-    // The page reads the token from the fragment, which browsers do not send.
-    let page = match node.token() {
-        Some(token) => format!("{url}/#token={}", token.expose()),
-        None => url.clone(),
-    };
-    options.say(&format!("debug endpoint  {url}\npage            {page}"));
-    if let Some(token) = node.token() {
-        options.say(&format!("token           {}", token.expose()));
+    if io::stderr().is_terminal() {
+        options.say(&tree_text(node.node(), node.root().view(), TREE_DEPTH, TREE_CHILDREN));
+        options.say(&format!("debug endpoint  {url}"));
+        if let Some(token) = node.token() {
+            // The page reads the token from the fragment, which browsers keep to themselves.
+            options.say(&format!("token           {0}\npage            {url}/#token={0}", token.expose()));
+        }
+    } else {
+        tracing::info!(url, node = &**node.node().name(), "node is up");
     }
     match options.announce(node.node().name(), &url, node.token().cloned()) {
         Ok(announced) => Some(announced),
         Err(error) => {
-            options.say(&format!(
-                "other commands need --url and a token: the runtime file cannot be written: {error}"
-            ));
+            let remedy = "other commands need --url and a token (debug.token)";
+            options.say(&format!("the runtime file cannot be written: {error}; {remedy}"));
             None
         }
     }
@@ -248,7 +248,11 @@ mod tests {
             child: "agents.sup".into(),
             reason: ExitReason::Escalated(Arc::new(inner)),
         };
-        insta::assert_snapshot!(gave_up(&ExitReason::Escalated(Arc::new(outer))).to_string(), @"");
+        insta::assert_snapshot!(gave_up(&ExitReason::Escalated(Arc::new(outer))).to_string(), @r"
+        the tree ended: supervisor `nexus` gave up: more than 0 restarts within 5000 ms; the last exit was that of `agents.sup`
+          because: supervisor `nexus/agents.sup` gave up: more than 1 restarts within 5000 ms; the last exit was that of `kv/a`
+          because: error: boom
+        ");
     }
 
     /// Goal: numbers stand on the right and are readable, what is missing is a dash.
@@ -265,6 +269,13 @@ mod tests {
         };
         let mut written = Vec::new();
         write_report(&mut Out::to(&mut written, Format::Text), &report).unwrap();
-        insta::assert_snapshot!(String::from_utf8(written).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(written).unwrap(), @r"
+
+        Carriers
+        carrier  flights  mean
+        UA        12,345  -1.2
+        HA             7     -
+        carrier/XX did not answer: no reply within 10 ms
+        ");
     }
 }

@@ -17,8 +17,8 @@ use super::{Context, Outcome};
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  nexus tell kv/settings limit --update 25              Set a key; the value is JSON, or else text
-  nexus tell kv/settings add --action key=limit by=3    Do something, with arguments
+  nexus tell kv/settings limit --update 25            Set a key; the value is JSON, or else text
+  nexus tell kv/settings add --action key=limit by=3  Do something, with arguments
   nexus tell kv/settings put --action --json '{\"tags\": [\"a\", \"b\"]}'")]
 pub(crate) struct TellArgs {
     /// The agent's name, such as carrier/UA

@@ -67,12 +67,19 @@ pub(crate) async fn require_control(
     request: Request,
     next: Next,
 ) -> Response {
-    if state.config().allow_control {
-        return next.run(request).await;
+    match check_control(&state) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
     }
-    Problem::new(StatusCode::FORBIDDEN, "control_disabled", "this endpoint only shows")
-        .remedy("set `debug.allow_control = true` in the topology and start the node again")
-        .into_response()
+}
+
+/// Whether the topology allows control.
+pub(crate) fn check_control(state: &DebugState) -> Result<(), Problem> {
+    if state.config().allow_control {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::FORBIDDEN, "control_disabled", "this endpoint only shows")
+        .remedy("set `debug.allow_control = true` in the topology and start the node again"))
 }
 
 /// Refuses what another web site makes a browser send: a foreign `Host` at a loopback address (DNS rebinding) and changing

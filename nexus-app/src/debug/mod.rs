@@ -17,7 +17,6 @@ mod actor;
 mod auth;
 mod body;
 mod control;
-mod feeds;
 mod guard;
 mod openapi;
 mod problem;
@@ -33,7 +32,6 @@ mod test;
 mod view;
 
 pub use actor::{BoundAddress, DebugActor, DebugArgs, DebugMessage};
-pub use feeds::FeedView;
 pub use openapi::openapi;
 pub use problem::ProblemDetails;
 pub use readiness::{Condition, Readiness};

@@ -8,9 +8,9 @@ use nexus_actors::supervision::{Root, SupervisorView};
 use tokio::sync::Semaphore;
 
 use super::auth::generate_token;
-use super::feeds::FeedView;
 use super::problem::Problem;
 use super::readiness::Readiness;
+use crate::feed::FeedSlot;
 use crate::telemetry::Telemetry;
 use crate::topology::{Auth, DebugConfig, Secret};
 
@@ -30,7 +30,7 @@ pub struct DebugSources {
     /// The supervision tree, from the moment it is spawned.
     pub root: RootSlot,
     /// The feeds, in the topology's order.
-    pub feeds: Vec<Arc<dyn FeedView>>,
+    pub feeds: Vec<Arc<FeedSlot>>,
     /// Whether the node is ready.
     pub readiness: Arc<Readiness>,
     /// The largest payload of a message in bytes: `limits.payload_bytes`.

@@ -12,7 +12,9 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use nexus_actors::agent::Request;
@@ -219,21 +221,19 @@ impl<D: Deliver> FeedPumpState<D> {
         let clock = *self.slot.clock();
         let began = clock.now();
         for _ in 0..SLICE_REQUESTS {
-            let next = tokio::time::timeout(WAIT, poll_fn(|cx| self.slot.poll_next(cx))).await;
-            let next = match next {
-                Err(_) => return Slice::More,
-                Ok(Upcoming::Request(next)) => next,
-                Ok(Upcoming::Completed) => return Slice::Completed,
-                Ok(Upcoming::Failed(error)) => return Slice::Failed(error),
-                Ok(Upcoming::Broken) => return Slice::Broken,
+            let next = match soon(poll_fn(|cx| self.slot.poll_next(cx))).await {
+                None => return Slice::More,
+                Some(Upcoming::Request(next)) => next,
+                Some(Upcoming::Completed) => return Slice::Completed,
+                Some(Upcoming::Failed(error)) => return Slice::Failed(error),
+                Some(Upcoming::Broken) => return Slice::Broken,
             };
             let now = clock.now();
             let due = self.pace.due(now, next.record, next.at);
             if due > now {
                 return Slice::Rest(due.since(now).min(REST_MAX));
             }
-            let delivery = self.agents.deliver(&next.target, next.request);
-            let Ok(outcome) = tokio::time::timeout(WAIT, delivery).await else {
+            let Some(outcome) = soon(self.agents.deliver(&next.target, next.request)).await else {
                 return Slice::More;
             };
             // No await here: a delivery that was made is a delivery that counts.
@@ -263,6 +263,15 @@ impl<D: Deliver> FeedPumpState<D> {
         self.slot.enter(FeedState::Failed, Some(error.clone()));
         self.events.emit(Event::FeedFailed { feed: self.slot.name().clone(), error: error.clone() });
         myself.stop(Some(format!("shutdown: feed failed: {error}")));
+    }
+}
+
+/// The future's output if it comes within [`WAIT`]. A timer is only made for a future that is not ready at once.
+async fn soon<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => tokio::time::timeout(WAIT, future).await.ok(),
     }
 }
 

@@ -113,10 +113,6 @@ impl Pipeline {
                 }
             }
         };
-        Self::new(label, backend, confirmed)
-    }
-
-    fn new(label: String, backend: Backend, confirmed: u64) -> Self {
         Self {
             label,
             backend,
@@ -129,10 +125,10 @@ impl Pipeline {
         }
     }
 
-    /// A pipeline whose reader has panicked.
+    /// As if the reader had panicked.
     #[cfg(test)]
-    pub(crate) fn broken(confirmed: u64) -> Self {
-        Self::new("broken".into(), Backend::Thread(mpsc::channel(1).1), confirmed)
+    pub(crate) fn break_reader(&mut self) {
+        self.backend = Backend::Thread(mpsc::channel(1).1);
     }
 
     /// Pairs confirmed so far.

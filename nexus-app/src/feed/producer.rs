@@ -51,8 +51,8 @@ pub(crate) struct Producer {
 enum Rows {
     /// The header has not been read yet.
     Header,
-    Csv(CsvRows),
-    Json(JsonRows),
+    Csv(Box<CsvRows>),
+    Json(Box<JsonRows>),
 }
 
 enum Stage {
@@ -94,7 +94,9 @@ impl Producer {
         };
         let (style, rows) = match source.format {
             Format::Csv => (Style::Csv, Rows::Header),
-            Format::Jsonl => (Style::Lines, Rows::Json(JsonRows::new(mapping.columns(), &config.na))),
+            Format::Jsonl => {
+                (Style::Lines, Rows::Json(Box::new(JsonRows::new(mapping.columns(), &config.na))))
+            }
         };
         Ok(Self {
             splitter: Splitter::new(style, config.max_record_bytes),
@@ -228,7 +230,7 @@ impl Producer {
                     Rows::Header => {
                         let rows = bind_header(bytes, quoted, &self.mapping, &self.config.na)
                             .map_err(|reason| FeedError::Header { file: self.label.clone(), line, reason })?;
-                        self.rows = Rows::Csv(rows);
+                        self.rows = Rows::Csv(Box::new(rows));
                         return Ok(Step::Taken);
                     }
                     Rows::Csv(rows) => rows.parse(bytes, quoted),

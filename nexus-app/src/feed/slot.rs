@@ -241,11 +241,21 @@ impl FeedSlot {
         life.samples.push_back((now, records));
     }
 
-    /// Crashes whoever holds the pipeline, for tests of what follows.
+    /// As if the reader had panicked.
     #[cfg(test)]
-    pub(crate) fn break_pipeline(&self) {
-        let mut pipeline = self.pipeline.lock().unwrap();
-        *pipeline = Some(Pipeline::broken(self.confirmed()));
+    pub(crate) fn break_reader(&self) {
+        self.pipeline.lock().unwrap().as_mut().unwrap().break_reader();
+    }
+
+    /// As if a pump had panicked while it held the pipeline.
+    #[cfg(test)]
+    pub(crate) fn poison(self: &Arc<Self>) {
+        let slot = self.clone();
+        let holder = std::thread::spawn(move || {
+            let _held = slot.pipeline.lock().unwrap();
+            panic!("on purpose");
+        });
+        assert!(holder.join().is_err());
     }
 }
 

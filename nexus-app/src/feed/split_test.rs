@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// An input, and its pieces with their lines.
+type Case = (Style, &'static str, &'static [(&'static str, u64)]);
+
 /// The pieces of `input` when it arrives in reads of the sizes `reads`, over and over.
 fn split(style: Style, max: usize, input: &[u8], reads: &[usize]) -> Vec<(String, u64)> {
     let mut splitter = Splitter::new(style, max);
@@ -35,7 +38,7 @@ fn split(style: Style, max: usize, input: &[u8], reads: &[usize]) -> Vec<(String
 #[test]
 fn pieces_and_lines() {
     let long = "x".repeat(30);
-    let cases: [(Style, &str, &[(&str, u64)]); 16] = [
+    let cases: [Case; 16] = [
         (Style::Csv, "", &[]),
         (Style::Csv, "\n\r\n\r", &[]),
         (Style::Csv, "a,b\nc,d", &[("a,b", 1), ("c,d", 2)]),

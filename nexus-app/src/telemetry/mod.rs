@@ -2,6 +2,7 @@
 //!
 //! One meter provider feeds both: the instruments exist once.
 
+mod feed;
 mod node;
 mod otlp;
 mod process;
@@ -19,6 +20,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::{Registry, TextEncoder};
 
 use self::node::NodeMetrics;
+use crate::feed::FeedSlot;
 use crate::topology::TelemetryConfig;
 
 /// The media type of [`Telemetry::prometheus_text`].
@@ -97,11 +99,13 @@ impl Telemetry {
         self.inner.meters.meter("nexus")
     }
 
-    /// Exports the node's counters and the process's use of memory, CPU and files from now on. Only the first call counts.
-    pub fn observe(&self, node: &Node) {
+    /// Exports the counters of the node and its feeds, and the process's use of memory, CPU and files, from now on. Only the
+    /// first call counts.
+    pub fn observe(&self, node: &Node, feeds: &[Arc<FeedSlot>]) {
         self.inner.observed.get_or_init(|| {
             let meter = self.meter();
             process::observe(&meter, *node.clock());
+            feed::observe(&meter, feeds.to_vec());
             NodeMetrics::observe(&meter, node.clone())
         });
     }
@@ -135,4 +139,37 @@ impl Telemetry {
 }
 
 #[cfg(test)]
-mod otlp_test;
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::topology::OtlpConfig;
+
+    fn exporting_to(endpoint: &str) -> TelemetryConfig {
+        let otlp = OtlpConfig {
+            endpoint: endpoint.to_owned(),
+            headers: BTreeMap::new(),
+            interval: Duration::from_secs(3600),
+        };
+        TelemetryConfig { otlp: Some(otlp), ..TelemetryConfig::default() }
+    }
+
+    /// Goal: an address nobody could export to is refused with an example of a right one.
+    #[tokio::test]
+    async fn bad_endpoints_are_refused() {
+        for endpoint in ["localhost:4318", "ftp://localhost", "", "http://a b", "/v1"] {
+            let error = Telemetry::start(&exporting_to(endpoint), "test").unwrap_err().to_string();
+            assert!(error.starts_with("telemetry.otlp: endpoint"), "{endpoint:?}: {error}");
+        }
+    }
+
+    /// Goal: a collector that is not there delays the end by no more than the limit. Method: a port nobody listens on.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_absent_collector_is_survived() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let telemetry = Telemetry::start(&exporting_to(&format!("http://127.0.0.1:{port}")), "test").unwrap();
+        telemetry.meter().u64_counter("test").build().add(1, &[]);
+        let ending = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(5)));
+        tokio::time::timeout(Duration::from_secs(20), ending).await.expect("it ends").unwrap();
+    }
+}

@@ -23,10 +23,15 @@ struct Sample {
     deepest_inbox: u64,
     dead_letters: Vec<(DeadLetterReason, u64)>,
     updates: u64,
-    events: u64,
+    events: Vec<(&'static str, u64)>,
 }
 
 impl Sample {
+    fn restarts(&self) -> u64 {
+        let restarted = self.events.iter().find(|(name, _)| *name == "supervision.child_restarted");
+        restarted.map_or(0, |(_, count)| *count)
+    }
+
     fn take(node: &Node) -> Self {
         let mut agents = BTreeMap::new();
         let mut deepest_inbox = 0;
@@ -40,7 +45,7 @@ impl Sample {
             tally: node.tally(),
             dead_letters: node.dead_letters().counts(),
             updates: node.updates(),
-            events: node.events().emitted(),
+            events: node.events().counts(),
         }
     }
 }
@@ -108,10 +113,20 @@ impl NodeMetrics {
         });
         self.counter(
             meter,
-            "nexus.events.emitted",
-            "Events: starts, exits, restarts and the like",
-            |sample| sample.events,
+            "nexus.restarts",
+            "Restarts of agents, supervisors and workers",
+            Sample::restarts,
         );
+        let this = self.clone();
+        meter
+            .u64_observable_counter("nexus.events.emitted")
+            .with_description("Events: starts, exits, restarts and the like, by name")
+            .with_callback(move |observer| {
+                for (name, count) in &this.sample().events {
+                    observer.observe(*count, &[KeyValue::new("event", *name)]);
+                }
+            })
+            .build();
     }
 
     fn observe_messages(self: &Arc<Self>, meter: &Meter) {

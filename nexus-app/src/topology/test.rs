@@ -168,6 +168,8 @@ fn shipped_topologies_are_right() {
     assert_eq!(year.node_name(), "airspace-year");
     year.node.name = week.node.name.clone();
     year.feed[0].source = week.feed[0].source.clone();
+    year.feed[0].reorder = week.feed[0].reorder;
+    year.feed[0].max_reorder_bytes = week.feed[0].max_reorder_bytes;
     assert_eq!(serde_json::to_value(&year).unwrap(), serde_json::to_value(&week).unwrap());
     assert_eq!(week.agent_for("aircraft/N14228").map(|agent| agent.behavior.as_str()), Some("aircraft"));
     let members: Vec<_> = week.group_members("everybody").unwrap().iter().map(ToString::to_string).collect();

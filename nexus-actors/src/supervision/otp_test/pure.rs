@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::World;
 use super::script::{self, Call, Command, HowStart, Node};
@@ -11,7 +12,8 @@ use crate::supervision::core::{
     State, Ticket, TimerId,
 };
 use crate::supervision::spec::ChildRules;
-use crate::supervision::{ExitReason, Strategy};
+use crate::supervision::{ChildKind, ExitReason, Restart, Strategy};
+use crate::telemetry::Event;
 
 pub(super) struct PureWorld {
     now: Millis,
@@ -24,6 +26,8 @@ pub(super) struct PureWorld {
     stubborn: BTreeSet<String>,
     lines: Vec<String>,
     after: Vec<String>,
+    /// Everything that was ever emitted.
+    log: Vec<(Millis, Event)>,
 }
 
 type PureInput = Input<Arc<Node>, Pid>;
@@ -79,6 +83,7 @@ impl PureWorld {
             stubborn: BTreeSet::new(),
             lines: Vec::new(),
             after: Vec::new(),
+            log: Vec::new(),
         };
         world.add_supervisor(tree, None);
         world
@@ -236,7 +241,15 @@ impl PureWorld {
                     }
                 };
             }
-            Effect::AbortStart { .. } | Effect::Exited { .. } | Effect::Ended { .. } => {}
+            Effect::Exited { .. } | Effect::Ended { .. } => {}
+            Effect::AbortStart { attempt } => {
+                let started = self.supervisors.iter().position(|other| {
+                    other.alive && other.parent.is_some_and(|(of, _, by)| of == supervisor && by == attempt)
+                });
+                if let Some(started) = started {
+                    self.bury(started);
+                }
+            }
             Effect::Stop { process, .. } | Effect::Discard { process } => self.stop(process.0),
             Effect::Kill { process } => self.kill(process.0),
             Effect::Arm { timer, after } => {
@@ -249,7 +262,10 @@ impl PureWorld {
             Effect::TryAgain { key, wait } => {
                 self.queue.push_back((supervisor, Input::TryAgain { key, wait }));
             }
-            Effect::Emit(event) => self.lines.push(script::event_line(&event)),
+            Effect::Emit(event) => {
+                self.lines.push(script::event_line(&event));
+                self.log.push((self.now, event));
+            }
             Effect::Reply { result, .. } => {
                 self.after.push(script::answer_line(&result.map(|process| process.is_some())));
             }
@@ -323,6 +339,7 @@ impl PureWorld {
     /// A killed supervisor takes everything below it along.
     fn bury(&mut self, supervisor: usize) {
         self.supervisors[supervisor].alive = false;
+        self.timers.retain(|_, (of, _)| *of != supervisor);
         self.processes.remove(&self.supervisors[supervisor].pid);
         self.processes
             .retain(|_, kind| !matches!(kind, Kind::Worker { supervisor: of, .. } if *of == supervisor));
@@ -331,6 +348,94 @@ impl PureWorld {
             if self.supervisors[other].alive && parent.is_some_and(|(parent, ..)| parent == supervisor) {
                 self.bury(other);
             }
+        }
+    }
+
+    /// The paths of all running workers or supervisors, below the root.
+    pub(super) fn running(&self, kind: ChildKind) -> Vec<String> {
+        let mut paths = Vec::new();
+        for supervisor in self.supervisors.iter().filter(|supervisor| supervisor.alive) {
+            let below = supervisor.path.strip_prefix("root").unwrap();
+            for (_, child) in supervisor.core.table().iter() {
+                if child.rules.kind == kind && matches!(child.state(), State::Up(_)) {
+                    paths.push(format!("{below}/{}", child.id).trim_start_matches('/').to_owned());
+                }
+            }
+        }
+        paths
+    }
+
+    pub(super) fn trace(&self) -> Vec<(Millis, Event)> {
+        self.log.clone()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        !self.supervisors[0].alive
+    }
+
+    /// What must hold whenever nothing is left to do. `healed`: nobody hangs, resists or was ended by request, so that all
+    /// permanent children run.
+    pub(super) fn check(&self, healed: bool) {
+        let mut known = 0;
+        for supervisor in self.supervisors.iter().filter(|supervisor| supervisor.alive) {
+            let counts = supervisor.core.table().counts();
+            let states = || supervisor.core.table().iter().map(|(_, child)| child.state());
+            let active = states().filter(|state| matches!(state, State::Up(_) | State::Stopping(_)));
+            assert_eq!(active.count(), counts.active, "{}: the count is right", supervisor.path);
+            known += states().filter(|state| state.process().is_some()).count();
+            for (_, child) in supervisor.core.table().iter() {
+                if let Some(process) = child.state().process() {
+                    assert!(self.processes.contains_key(&process.0), "{} is alive", child.id);
+                }
+                if healed && child.rules.restart == Restart::Permanent {
+                    assert!(matches!(child.state(), State::Up(_)), "{} runs", child.id);
+                }
+            }
+        }
+        // The root is nobody's child.
+        let root = usize::from(self.supervisors[0].alive);
+        assert_eq!(self.processes.len(), known + root, "every process is somebody's child");
+        if self.has_ended() {
+            assert_eq!(self.timers.values().filter(|(_, due)| matches!(due, Due::Timer(_))).count(), 0);
+        }
+    }
+
+    /// No supervisor decided on more restarts in a period than its intensity. A decision restarts the causing child once
+    /// (group members have another cause, restarts by request do not count).
+    pub(super) fn check_intensity(&self, path: &str, intensity: u32, period: Duration) {
+        let decisions: Vec<_> = self
+            .log
+            .iter()
+            .filter_map(|(at, event)| match event {
+                Event::ChildRestarted { supervisor, child, cause, reason, .. }
+                    if **supervisor == *path && child == cause && !on_request(reason) =>
+                {
+                    Some(*at)
+                }
+                // A new incarnation counts anew.
+                _ => None,
+            })
+            .collect();
+        let incarnations = self.supervisors.iter().filter(|supervisor| &*supervisor.path == path).count();
+        let allowed = intensity as usize * incarnations;
+        for (index, first) in decisions.iter().enumerate() {
+            let within = decisions[index..].iter().take_while(|at| at.since(*first) <= period).count();
+            assert!(within <= allowed, "{path}: {within} restarts within {period:?}, allowed {allowed}");
+        }
+    }
+
+    /// A restart can be explained from the events before it: its cause exited, failed to start, or was terminated by request.
+    pub(super) fn check_explained(&self) {
+        for (index, (_, event)) in self.log.iter().enumerate() {
+            let Event::ChildRestarted { supervisor, child, cause, reason, .. } = event else { continue };
+            let explained = self.log[..index].iter().rev().any(|(_, earlier)| match earlier {
+                Event::ChildExited { supervisor: of, child, reason: why }
+                | Event::StartFailed { supervisor: of, child, reason: why } => {
+                    of == supervisor && child == cause && why == reason
+                }
+                _ => false,
+            });
+            assert!(explained || on_request(reason), "{supervisor}/{child} was restarted for no reason");
         }
     }
 
@@ -362,6 +467,10 @@ pub(super) fn count_line(counts: ChildCounts) -> String {
         "specs {}, active {}, supervisors {}, workers {}",
         counts.specs, counts.active, counts.supervisors, counts.workers
     )
+}
+
+fn on_request(reason: &ExitReason) -> bool {
+    matches!(reason, ExitReason::Shutdown(Some(why)) if &**why == "restart on request")
 }
 
 fn request(call: &Call) -> Request<Arc<Node>> {

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 pub(crate) use table::{Cell, Column, Table, cut};
-pub(crate) use units::{ago, clock_time, count, duration, rate};
+pub(crate) use units::{clock_time, count, duration, rate};
 pub(crate) use value::{clean, flat, number, render, text};
 
 use super::environment::Environment;

@@ -75,10 +75,6 @@ impl Table {
         self.rows.push(cells);
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// The lines, heading first, without trailing spaces. If `width` is less than they need, the last left-standing column is
     /// cut, since that is where free text stands.
     pub(crate) fn lines(&self, width: Option<usize>, paint: &dyn Fn(Tone, &str) -> String) -> Vec<String> {

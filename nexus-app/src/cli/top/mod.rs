@@ -41,7 +41,8 @@ const KEY_WAIT: Duration = Duration::from_millis(100);
 /// takes one interval.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Keys: q quit, arrows and PgUp/PgDn move, s and S sort by the next and previous column, r reverse, / filter, p pause, ? help
+Keys: q quit, arrows PgUp PgDn move, s S sort by the next, previous column, r reverse,
+      / filter, p pause, ? help
 
 Examples:
   nexus top                               Watch; the longest inboxes first

@@ -101,6 +101,8 @@ impl State {
             Err(trouble) => {
                 self.trouble = Some(trouble);
                 self.previous = None;
+                self.node_per_second = None;
+                self.rows.iter_mut().for_each(|row| row.per_second = None);
                 return;
             }
         };

@@ -6,7 +6,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Clear, Paragraph, Row as TableRow, Table, TableState};
+use ratatui::widgets::{Block, Clear, Padding, Paragraph, Row as TableRow, Table, TableState};
 
 use super::column::Column;
 use super::sample::FeedRow;
@@ -19,19 +19,19 @@ const FEEDS_MAX: usize = 4;
 const BAR: usize = 24;
 
 const HELP: &str = "\
- q Esc Ctrl-C   quit
- ↑ ↓ PgUp PgDn  move            Home End  first, last
- s → / S ←      sort by the next, previous column
- r              reverse the order
- /              filter by a part of the name; Enter keeps it, Esc drops it
- p Space        pause
- ?              this help
+q Esc Ctrl-C   quit
+↑ ↓ PgUp PgDn  move            Home End  first, last
+s → / S ←      sort by the next, previous column
+r              reverse the order
+/              filter by a part of the name; Enter keeps it, Esc drops it
+p Space        pause
+?              this help
 
- QUEUED     messages waiting or being handled
- PER S      messages handled per second; sorted by it, the agents
-            shown are those that have handled most
- REJECTED   refused because the inbox was full
- DEAD       accepted and not handled to the end
+QUEUED     messages waiting or being handled
+PER S      messages handled per second; sorted by it, the agents
+           shown are those that have handled most
+REJECTED   refused because the inbox was full
+DEAD       accepted and not handled to the end
 ";
 
 /// Draws everything.
@@ -74,13 +74,12 @@ fn header(state: &State, color: bool) -> Vec<Line<'static>> {
         span(Tone::Strong, format!("nexus {}", clean(&health.node))),
         span(Tone::Dim, format!("  {}", clean(&health.version))),
         span(Tone::Plain, format!("  up {}  ", duration(Duration::from_millis(health.uptime_ms)))),
-        span(Tone::of_status(&health.status), clean(&health.status)),
     ];
     if state.paused {
-        first.push(span(Tone::Warn, "  paused".to_owned()));
+        first.push(span(Tone::Warn, "paused  ".to_owned()));
     }
-    if let Some(trouble) = &state.trouble {
-        first.push(span(Tone::Bad, format!("  {}; trying again", clean(trouble))));
+    if state.trouble.is_none() {
+        first.push(span(Tone::of_status(&health.status), clean(&health.status)));
     }
     let dead: u64 = sample.dead_letters.values().sum();
     let reasons = sample.dead_letters.iter().filter(|(_, number)| **number > 0);
@@ -102,7 +101,11 @@ fn header(state: &State, color: bool) -> Vec<Line<'static>> {
         let more = format!("… {} more feeds: nexus feeds", sample.feeds.len() - FEEDS_MAX);
         lines.push(Line::from(span(Tone::Dim, more)));
     }
-    lines.push(Line::default());
+    // The empty line above the table has room for a long address.
+    lines.push(match &state.trouble {
+        Some(trouble) => Line::from(span(Tone::Bad, format!("{}; trying again", clean(trouble)))),
+        None => Line::default(),
+    });
     lines
 }
 
@@ -210,9 +213,12 @@ fn help(frame: &mut Frame<'_>) {
     let lines = u16::try_from(HELP.lines().count()).unwrap_or(u16::MAX);
     let widest = HELP.lines().map(|line| line.chars().count()).max().unwrap_or(0);
     let widest = u16::try_from(widest).unwrap_or(u16::MAX);
-    let area = frame.area().centered(Constraint::Max(widest + 3), Constraint::Max(lines + 2));
+    let area = frame.area().centered(Constraint::Max(widest + 4), Constraint::Max(lines + 2));
     frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(HELP).block(Block::bordered().title(" nexus top ")), area);
+    frame.render_widget(
+        Paragraph::new(HELP).block(Block::bordered().title(" nexus top ").padding(Padding::horizontal(1))),
+        area,
+    );
 }
 
 #[cfg(test)]
@@ -287,7 +293,7 @@ mod tests {
     #[test]
     fn other_modes() {
         let mut state = watched();
-        let mut press = |code| drop(state.key(KeyEvent::new(code, KeyModifiers::NONE)));
+        let mut press = |code| state.key(KeyEvent::new(code, KeyModifiers::NONE));
         press(KeyCode::Char('/'));
         press(KeyCode::Char('u'));
         let filtered = screen(&mut state, 60, 10);

@@ -7,13 +7,14 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
-use super::Route;
 use super::ask::ask;
 use super::kill::kill;
 use super::level::level;
 use super::restart::restart;
 use super::stop::stop;
 use super::tell::tell;
+use super::{Access, Route};
+use crate::debug::auth::check_control;
 use crate::debug::body::JsonBody;
 use crate::debug::guard::Deadline;
 use crate::debug::problem::Problem;
@@ -38,7 +39,9 @@ pub(super) fn route() -> Route {
 }
 
 pub(super) fn api_route() -> Route {
+    // A query that is asked only looks.
     Route::post("/api/agents/{*id}", &["/api/agents/{id}/ask", "/api/agents/{id}/tell"], post(message))
+        .access(Access::Token)
 }
 
 async fn act(
@@ -75,6 +78,9 @@ async fn message(
         .filter(|(_, action)| MESSAGES.contains(action))
         .ok_or_else(|| unknown_action(&rest, &MESSAGES))?;
     let name = agent_name(name)?;
+    if action == "tell" {
+        check_control(&state)?;
+    }
     let body = JsonBody::from_request(request, &state).await?;
     if action == "ask" {
         ask(&state, name, &headers, deadline, body.0).await.map(IntoResponse::into_response)

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use axum::Json;
 use axum::extract::State;
 use axum::routing::get;
-use nexus_actors::agent::{AgentOverview, AgentStatus, NamePattern};
+use nexus_actors::agent::{AgentOverview, AgentStatus, NamePattern, Tally};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,7 +31,25 @@ pub(crate) struct AgentsPage {
     offset: usize,
     /// The most agents a page has.
     limit: usize,
+    /// The whole node's messages.
+    tally: TallyView,
     agents: Vec<AgentView>,
+}
+
+/// The node's messages: those of all agents there are and ever were, and those to nobody. At rest
+/// `sent = processed + rejected + dead_lettered + queued`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TallyView {
+    /// Attempts to send.
+    sent: u64,
+    /// Handled to the end.
+    processed: u64,
+    /// Refused because an inbox was full.
+    rejected: u64,
+    /// Accepted, or addressed to nobody, and not handled to the end.
+    dead_lettered: u64,
+    /// Waiting or being handled.
+    queued: u64,
 }
 
 /// The agents, a page at a time.
@@ -68,11 +86,13 @@ fn look(state: &DebugState, filter: &Filter, order: Order, page: Page) -> Agents
         agents.sort_by(|one, two| order.compare(one, two));
     }
     let clock = state.node().clock();
+    let Tally { sent, processed, rejected, dead_lettered, queued } = state.node().tally();
     let shown = agents.iter().skip(page.offset).take(page.limit);
     AgentsPage {
         total: agents.len(),
         offset: page.offset,
         limit: page.limit,
+        tally: TallyView { sent, processed, rejected, dead_lettered, queued },
         agents: shown.map(|agent| AgentView::new(agent, clock)).collect(),
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::debug::auth::check_control;
 use crate::debug::guard::Deadline;
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::state::DebugState;
@@ -27,11 +28,11 @@ pub(crate) struct RequestBody {
     operation: Operation,
     /// The key to read or set, or the action's name.
     key: String,
-    /// New value or arguments: any JSON. Default: none.
+    /// New value, arguments, or a query's default: any JSON. Default: none.
     #[serde(default)]
     #[schema(value_type = Object)]
     payload: Option<Value>,
-    /// What a query answers where there is no value. Default: an error then.
+    /// What a query answers where there is no value; the same as its payload. Default: an error then.
     #[serde(default)]
     #[schema(value_type = Object)]
     default: Option<Value>,
@@ -47,14 +48,14 @@ impl RequestBody {
     /// The request it stands for.
     pub(crate) fn request(&self, node: &Node, payload_bytes_max: usize) -> Result<Request, Problem> {
         let value = match (self.operation, &self.payload, &self.default) {
-            (Operation::Query, Some(_), _) => {
-                return Err(bad_field("payload", "a query has no payload", "give `default` for a default"));
+            (Operation::Query, Some(_), Some(_)) => {
+                let detail = "a query's payload is its default, and there is another `default`";
+                return Err(bad_field("default", detail, "give one of the two"));
             }
-            (Operation::Query, None, default) => default,
-            (_, payload, None) => payload,
-            (_, _, Some(_)) => {
+            (Operation::Update | Operation::Action, _, Some(_)) => {
                 return Err(bad_field("default", "only a query has a default", "leave `default` out"));
             }
+            (_, payload, default) => payload.as_ref().or(default.as_ref()),
         };
         let payload = match value {
             Some(value) => Payload::encode(value)?,
@@ -112,7 +113,7 @@ pub(crate) struct Answer {
     value: Value,
 }
 
-/// Sends a request to an agent and waits for the answer. Begins a trace, or continues the caller's (`traceparent`).
+/// Sends a request to an agent and waits for the answer. A query only looks; updates and actions need `allow_control`. Begins a trace, or continues the caller's (`traceparent`).
 #[utoipa::path(post, path = "/api/agents/{id}/ask", tag = "messages", request_body = RequestBody, params(
     ("id" = String, Path, description = "The agent's name; its slashes as they are or as `%2F`"),
     ("traceparent" = Option<String>, Header, description = "W3C trace context"),
@@ -120,7 +121,7 @@ pub(crate) struct Answer {
     (status = 200, description = "The answer", body = Answer),
     (status = 400, description = "Malformed JSON, name or payload", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 401, description = "No or a wrong token", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 403, description = "Control is not allowed, or the request comes from another site", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 403, description = "An update or action while control is not allowed, or the request comes from another site", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 404, description = "`unknown_agent`; `not_found`: no value", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 408, description = "The body came too slowly", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 409, description = "`stopped`", body = ProblemDetails, content_type = "application/problem+json"),
@@ -139,6 +140,9 @@ pub(crate) async fn ask(
     deadline: Deadline,
     body: RequestBody,
 ) -> Result<Json<Answer>, Problem> {
+    if body.operation != Operation::Query {
+        check_control(state)?;
+    }
     let request = body.request(state.node(), state.sources().payload_bytes_max)?;
     let timeout = body.timeout(state.config().request_timeout, deadline.left())?;
     // Within the span, so that the request carries its context.

@@ -85,6 +85,7 @@ pub(crate) struct EventsPage {
     ("Last-Event-ID" = Option<u64>, Header, description = "As `since`, which it overrides; browsers send it when they come back"),
     ("event" = Option<String>, Query, description = "How the event's name begins: `agent.`, `supervision.child_restarted`"),
     ("agent" = Option<String>, Query, description = "The agent, child, feed or target it is about"),
+    ("follow" = Option<bool>, Query, description = "Whether the stream goes on after what is kept; default true"),
     ("format" = Option<String>, Query, description = "`sse` (default) or `json`"),
     ("limit" = Option<u64>, Query, description = "`json`: events to show, at most `debug.page_size_max`; default 100"),
 ), responses(
@@ -101,6 +102,7 @@ pub(crate) async fn events(
 ) -> Result<Response, Problem> {
     let since = params.number("since", 0..=u64::MAX)?;
     let filter = Filter { event: params.text("event"), subject: params.text("agent") };
+    let follow = params.word("follow", &[("true", true), ("false", false)])?;
     let as_json = params.word("format", &[("sse", false), ("json", true)])?;
     let page = params.page(LIMIT_DEFAULT, state.config().page_size_max as usize)?;
     params.finish()?;
@@ -133,6 +135,7 @@ pub(crate) async fn events(
         last: begin,
         queue: VecDeque::new(),
         catching_up: true,
+        follow,
         shutdown,
         _permit: permit,
     };
@@ -206,6 +209,8 @@ struct Live {
     queue: VecDeque<Arc<EventRecord>>,
     /// Whether the log has events the receiver will not bring.
     catching_up: bool,
+    /// Whether the stream goes on after what is kept.
+    follow: bool,
     shutdown: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
@@ -246,7 +251,8 @@ impl Live {
             tokio::task::yield_now().await;
             self.queue.extend(self.events.page(self.last, PAGE).0);
             self.catching_up = !self.queue.is_empty();
-            return (!self.shutdown.is_cancelled()).then_some(());
+            let ended = self.shutdown.is_cancelled() || !(self.catching_up || self.follow);
+            return (!ended).then_some(());
         }
         tokio::select! {
             biased;
@@ -296,6 +302,7 @@ mod tests {
             last: since,
             queue: VecDeque::new(),
             catching_up: true,
+            follow: true,
             shutdown: CancellationToken::new(),
             _permit: permit,
         }

@@ -1,27 +1,103 @@
 //! `GET /debug/feeds`: what the feeds do.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::routing::get;
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{Access, Route};
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::query::Params;
 use crate::debug::state::DebugState;
+use crate::feed::{FeedState, FeedStatus};
 
 pub(super) fn route() -> Route {
     Route::get("/debug/feeds", Access::Token, &["/debug/feeds"], get(feeds))
 }
 
+/// A malformed record.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MalformedView {
+    /// The line it starts on.
+    line: u64,
+    /// What is wrong with it.
+    reason: String,
+}
+
+/// A feed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FeedView {
+    /// Its name.
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    /// `waiting`, `running`, `paused`, `completed` or `failed`.
+    #[schema(value_type = String)]
+    state: FeedState,
+    /// Why it failed, with the place in the source.
+    #[schema(value_type = Option<String>)]
+    error: Option<Arc<str>>,
+    /// Records read, malformed ones included. Reading runs a little ahead of delivering.
+    records: u64,
+    /// Requests delivered to agents or to the dead letters.
+    confirmed: u64,
+    /// Those of them that were dead-lettered.
+    dead_lettered: u64,
+    /// Malformed records.
+    malformed: u64,
+    /// Requests that came too late to be put in order.
+    late: u64,
+    /// Requests that were delivered before their turn for want of memory.
+    hurried: u64,
+    /// Bytes of the source read, as it is packed.
+    bytes_read: u64,
+    /// Bytes of the source in all, if that can be known.
+    bytes_total: Option<u64>,
+    /// Records read per second.
+    records_per_s: f64,
+    /// When it was started first, in milliseconds since 1970 (UTC).
+    started_unix_ms: Option<u64>,
+    /// When it completed or failed.
+    finished_unix_ms: Option<u64>,
+    /// How often it went on after a crash.
+    resumes: u64,
+    /// The first malformed records.
+    first_malformed: Vec<MalformedView>,
+}
+
+impl From<FeedStatus> for FeedView {
+    fn from(status: FeedStatus) -> Self {
+        let malformed = status.first_malformed.into_iter();
+        Self {
+            name: status.name,
+            state: status.state,
+            error: status.error,
+            records: status.records,
+            confirmed: status.confirmed,
+            dead_lettered: status.dead_lettered,
+            malformed: status.malformed,
+            late: status.late,
+            hurried: status.hurried,
+            bytes_read: status.bytes_read,
+            bytes_total: status.bytes_total,
+            records_per_s: status.records_per_s,
+            started_unix_ms: status.started_unix_ms,
+            finished_unix_ms: status.finished_unix_ms,
+            resumes: status.resumes,
+            first_malformed: malformed
+                .map(|record| MalformedView { line: record.line, reason: record.reason })
+                .collect(),
+        }
+    }
+}
+
 /// The feeds.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FeedsView {
-    /// Each feed's status, in the topology's order.
-    #[schema(value_type = Vec<Object>)]
-    feeds: Vec<Value>,
+    /// In the topology's order.
+    feeds: Vec<FeedView>,
 }
 
 /// Every feed: state, records, confirmed requests, malformed records with the first ones in full.
@@ -33,5 +109,6 @@ pub(crate) async fn feeds(
     params: Params,
 ) -> Result<Json<FeedsView>, Problem> {
     params.finish()?;
-    Ok(Json(FeedsView { feeds: state.sources().feeds.iter().map(|feed| feed.status()).collect() }))
+    let feeds = state.sources().feeds.iter();
+    Ok(Json(FeedsView { feeds: feeds.map(|feed| feed.status().into()).collect() }))
 }

@@ -74,6 +74,12 @@ impl Route {
     ) -> Self {
         Self { method: Method::POST, path, access: Access::Control, operations, handler }
     }
+
+    /// A route that decides itself what of it is control.
+    const fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
 }
 
 /// Every route there is.
