@@ -5,6 +5,8 @@ import { call, stream, Gone, Problem, Unauthorized } from "./api.js";
 
 /** Events kept of each class: a flood of starts must not push out the one crash among them. */
 const KEPT_MAX = 300;
+/** Events of the past the page begins with. */
+const PAST = 4000;
 const SHOWN_MAX = 200;
 /** Time between two drawings of a list under a flood. */
 const DRAW_MS = 250;
@@ -17,7 +19,7 @@ const EVENTS = {
   "agent.stopped": (e) => ["stopped", "quiet", e.agent, `${reasonText(e.reason)}${e.queued ? `, ${count(e.queued)} waiting` : ""}`],
   "agent.intelligence_adapted": (e) => ["level", "busy", e.agent, `asked for ${e.requested}, served by ${e.granted}`],
   "supervision.child_started": (e) => ["started", "quiet", e.child, `under ${e.supervisor}`],
-  "supervision.child_exited": (e) => ["exited", "bad", e.child, reasonText(e.reason)],
+  "supervision.child_exited": (e) => ["exited", orderly(e.reason) ? "quiet" : "bad", e.child, reasonText(e.reason)],
   "supervision.child_restarted": (e) => ["restarted", "good", e.child,
     `restart ${count(e.restarts)}${e.cause === e.child ? "" : `, because of ${e.cause}`}: ${reasonText(e.reason)}`],
   "supervision.child_terminated": (e) => ["ended", "busy", e.child, `${e.why}: ${reasonText(e.reason)}`],
@@ -31,10 +33,13 @@ const EVENTS = {
   "feed.failed": (e) => ["feed", "bad", e.feed, `failed: ${e.error}`],
   missed: (e) => ["missed", "busy", plural(e.count, "event"), "came faster than they could be sent"],
 };
+const orderly = (reason) => reason?.kind === "normal" || reason?.kind === "shutdown";
 const ROUTINE = new Set(["agent.started", "agent.stopped", "supervision.child_started"]);
 
 export class Activity {
   #last = null;
+  /** Events up to this one are of the past: nothing flashes for them. */
+  #live = 0;
   #notable = [];
   #routine = [];
   #timer = 0;
@@ -81,10 +86,11 @@ export class Activity {
     }
   }
 
-  /** A little before the newest event: the list begins with what has just happened. */
+  /** Some way before the newest event: the list begins with what has just happened. */
   async #beginning() {
     const { newest } = await call(`/debug/events?format=json&limit=1&since=${Number.MAX_SAFE_INTEGER}`);
-    return Math.max(0, newest - KEPT_MAX);
+    this.#live = newest;
+    return Math.max(0, newest - PAST);
   }
 
   #take(name, event) {
@@ -97,7 +103,7 @@ export class Activity {
     kept.push(event);
     // In one cut for many: a shift for each event of a flood would be slow.
     if (kept.length > 2 * KEPT_MAX) kept.splice(0, kept.length - KEPT_MAX);
-    if (event.event === "supervision.child_restarted") this.#onRestart(event);
+    if (event.event === "supervision.child_restarted" && event.seq > this.#live) this.#onRestart(event);
     if (!this.#timer) {
       this.#timer = setTimeout(() => {
         this.#timer = 0;

@@ -23,7 +23,6 @@ const overview = new Overview(() => {
   forgetControl();
   tree.reset();
   activity.reset();
-  details.close();
 });
 
 function select(node) {
@@ -86,12 +85,13 @@ async function run() {
     } catch (error) {
       if (error instanceof Unauthorized) await login(error);
       else if (error instanceof Gone) await wait(error, failures++);
-      else if (error instanceof Problem) {
-        // Such as a tree that is not started yet.
+      else {
+        // A problem such as a tree that is not started yet; anything else is this page's own fault, and no reason to stop.
+        if (!(error instanceof Problem)) console.error(error);
         become("live");
-        setText($("summary"), error.whole);
+        setText($("summary"), error instanceof Problem ? error.whole : `this page failed: ${error.message}`);
         await pause(ROUND_MS);
-      } else throw error;
+      }
     }
   }
 }

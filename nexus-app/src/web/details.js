@@ -73,7 +73,7 @@ export class Details {
     part.stateTitle = h("h3", { text: "State" });
     part.stateError = h("p", { class: "warning", hidden: true });
     const body = [part.missing, part.facts, part.actions];
-    if (kind === "agent") body.push(part.stateTitle, part.stateError, part.state, this.#askForm());
+    if (kind === "agent") body.push(this.#askForm(), part.stateTitle, part.stateError, part.state);
     body.push(part.exitsTitle, part.exits);
     this.#panel.replaceChildren(
       h("header", {}, h("div", {}, h("h2", { id: "details-name", text: name }), part.about), part.status, part.close),
@@ -89,7 +89,8 @@ export class Details {
     let control;
     try { control = await mayControl(); } catch { return; }
     if (this.selected !== selected) return;
-    if (this.#part.ask) this.#part.ask.hidden = !control.allowed;
+    // A query only looks, so it is always allowed.
+    for (const option of this.#part.ask?.querySelectorAll("option") ?? []) option.disabled = !control.allowed && option.value !== "query";
     if (!control.allowed) {
       actions.replaceChildren(h("p", { class: "muted", id: "no-control", text: `Nothing can be changed from here: ${control.why}.` }));
       return;
@@ -136,7 +137,7 @@ export class Details {
       event.preventDefault();
       this.#ask(operation.value, key.value, payload.value.trim(), send);
     });
-    part.ask = h("details", { class: "ask", hidden: true }, h("summary", {}, h("h3", { text: "Ask it" })), form);
+    part.ask = h("details", { class: "ask" }, h("summary", {}, h("h3", { text: "Ask it" })), form);
     return part.ask;
   }
 

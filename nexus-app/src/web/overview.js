@@ -5,12 +5,14 @@ import { call } from "./api.js";
 
 /** Samples of the message rate in the little curve. */
 const TREND = 60;
+/** How far this page's clock and the node's may drift apart between two looks. */
+const CLOCKS_MS = 500;
 /** The first malformed records shown of a feed. */
 const MALFORMED_MAX = 5;
 
 export class Overview {
-  #started = null;
-  #uptime = 0;
+  /** The latest moment the node can have started at, on this page's clock. */
+  #started = Infinity;
   #processed = null;
   #trend = [];
   #onNewRun;
@@ -19,15 +21,16 @@ export class Overview {
 
   /** The node as it says without a token. */
   async health() {
+    const asked = performance.now();
     const health = await call("/healthz");
-    // A clock set meanwhile must not look like a new run: only the node's own time going back is one.
-    if (health.uptime_ms < this.#uptime || (this.#started && this.#started !== health.node)) {
+    // The node told its uptime at some moment between question and answer. If even the earliest start that allows is later
+    // than the latest one before, it was started again.
+    if (asked - health.uptime_ms > this.#started + CLOCKS_MS) {
       this.#processed = null;
       this.#trend = [];
       this.#onNewRun();
     }
-    this.#uptime = health.uptime_ms;
-    this.#started = health.node;
+    this.#started = performance.now() - health.uptime_ms;
     setText($("node-name"), health.node);
     setText($("version"), `nexus ${health.version}`);
     document.title = `${health.node} · Nexus`;
@@ -84,16 +87,16 @@ export class Overview {
 
 function makeFeed() {
   const item = h("div", { class: "feed" });
-  item.part = {
+  item.cells = {
     name: h("strong"), state: h("span", { class: "word" }), bar: h("progress", { max: 1 }),
     share: h("span", { class: "number" }), text: h("span", { class: "muted" }), error: h("p", { class: "warning", hidden: true }),
   };
-  const { name, state, bar, share, text, error } = item.part;
+  const { name, state, bar, share, text, error } = item.cells;
   item.append(name, state, bar, share, text, error);
   return item;
 }
 
-function drawFeed({ part }, feed) {
+function drawFeed({ cells: part }, feed) {
   setText(part.name, feed.name);
   setText(part.state, feed.state);
   part.state.dataset.tone = tone(feed.state);

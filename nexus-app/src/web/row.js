@@ -32,7 +32,7 @@ export function drawRow({ element, part }, node, { level, position, total, selec
   setAttr(element, "aria-selected", selected);
   element.classList.toggle("active", active);
   element.classList.toggle("pending", !node);
-  part.label.parentElement.style.setProperty("--level", level - 1);
+  element.style.setProperty("--level", level - 1);
   if (!node) {
     for (const name of ["label", "note", "behavior", "status", "depth", "processed", "rate", "restarts", "uptime", "exit"]) setText(part[name], "");
     setAttr(element, "aria-label", "loading");

@@ -60,8 +60,10 @@ impl NodeProcess {
             .spawn()
             .expect("the nexus binary starts");
         let stderr = child.stderr.take().expect("it is piped");
+        // Its log is JSON, because nobody watches it on a terminal.
         let url = await_line(stderr, "the node", |line| {
-            line.strip_prefix("debug endpoint").map(|url| url.trim().to_owned())
+            let record: serde_json::Value = serde_json::from_str(line).ok()?;
+            (record["message"] == "node is up").then(|| record["url"].as_str().map(str::to_owned))?
         });
         Self { child, url, directory }
     }

@@ -64,7 +64,12 @@ async fn control_is_off_by_default() {
 
     let ask = |operation: &str| serde_json::json!({ "operation": operation, "key": "x", "default": 7 });
     let asked = site.post("/api/agents/tower/ask", &ask("query")).await;
-    assert_eq!(asked.problem(), "unsupported", "a query only looks, so it reaches the agent: {}", asked.json());
+    assert_eq!(
+        asked.problem(),
+        "unsupported",
+        "a query only looks, so it reaches the agent: {}",
+        asked.json()
+    );
     for (path, body) in [
         ("/api/agents/tower/ask", ask("action")),
         ("/api/agents/tower/ask", ask("update")),
