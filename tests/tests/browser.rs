@@ -48,6 +48,7 @@ fn an_agent_is_killed_and_healed_through_the_page() {
         kills_an_agent(&page).await;
         asks_it(&page).await;
         walks_by_keyboard(&page).await;
+        kills_a_supervisor(&page).await;
         scrolls_through_a_family(&page).await;
         reads_it_on_a_phone(&page).await;
         assert_eq!(page.complaints().await, Vec::<String>::new());
@@ -181,6 +182,21 @@ async fn walks_by_keyboard(page: &Page) {
     page.dark(false).await;
     page.press(Key::End).await;
     page.until(&format!("Number({CURSOR}.getAttribute('aria-level')) > 1")).await;
+}
+
+async fn kills_a_supervisor(page: &Page) {
+    page.eval("document.getElementById('tree').scrollTop = 0").await;
+    page.eval(&format!("({}).click()", row("airports"))).await;
+    page.until("document.querySelector('.facts').textContent.includes('200 restarts in 10 s')").await;
+    page.until("document.querySelector('#details [data-action=kill]:enabled')").await;
+    page.click("#details [data-action=kill]").await;
+    page.until("document.getElementById('confirm').open").await;
+    page.click("#confirm-yes").await;
+    page.until(&format!("{}.classList.contains('flash')", row("airports"))).await;
+    page.until(&format!("{}.querySelector('.c-restarts').textContent === '1'", row("airports"))).await;
+    page.until("document.querySelector('.exits li').textContent.includes('killed')").await;
+    // What it had started for its feed is gone with it, and comes back with the next message.
+    page.until(&row("airport")).await;
 }
 
 async fn scrolls_through_a_family(page: &Page) {

@@ -48,3 +48,43 @@ fn asset(media_type: &'static str, text: &'static str) -> Response {
     ];
     (headers, text).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Goal: the page has all its files and nothing else, and what a node says never becomes markup or script there. Method: look
+    /// at the sources.
+    #[test]
+    fn the_page_is_whole_and_safe() {
+        let served: BTreeSet<_> =
+            routes().iter().map(|route| route.path.trim_start_matches('/').to_owned()).collect();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            assert!(name == "index.html" || served.contains(&name), "{name} is not served");
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            for (start, end) in [("from \"./", '"'), ("src=\"/", '"'), ("href=\"/", '"')] {
+                for reference in text.split(start).skip(1) {
+                    let wanted = reference.split(end).next().unwrap();
+                    assert!(served.contains(wanted), "{name} refers to {wanted}");
+                }
+            }
+            for unsafe_way in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "style=\"",
+                " onclick=\"",
+            ] {
+                assert!(!text.contains(unsafe_way), "{name} has {unsafe_way}");
+            }
+        }
+    }
+}
