@@ -316,9 +316,7 @@ impl Node {
     pub fn tally(&self) -> Tally {
         let retired = self.inner.retired.lock();
         let mut tally = *retired;
-        for cell in self.routes().cells() {
-            tally += cell.tally();
-        }
+        self.routes().for_each(|cell| tally += cell.tally());
         let unroutable = self.inner.unroutable.load(Ordering::Acquire);
         tally.sent += unroutable;
         tally.dead_lettered += unroutable;

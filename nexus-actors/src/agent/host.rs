@@ -25,6 +25,9 @@ use crate::telemetry::{Event, in_span};
 /// How long a new incarnation waits for the old one to leave its last await point.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(5);
 
+/// How often an agent whose inbox is empty looks again before it rests, at most.
+const LOOKS_MAX: u8 = 32;
+
 /// One in this many messages is timed.
 const TIMED_EVERY: u64 = 64;
 
@@ -49,6 +52,8 @@ pub struct AgentState<S> {
     fate: Arc<Fate>,
     incarnation: u64,
     handled: u64,
+    /// How often to look again at an empty inbox, 1 to [`LOOKS_MAX`].
+    looks_max: u8,
 }
 
 impl<A> Actor for Agent<A>
@@ -76,7 +81,7 @@ where
         }
         let inner = self.0.pre_start(myself.clone(), spec).await?;
         let incarnation = cell.attach(myself, node.clock().now());
-        Ok(AgentState { inner, node, cell, fate: Arc::default(), incarnation, handled: 0 })
+        Ok(AgentState { inner, node, cell, fate: Arc::default(), incarnation, handled: 0, looks_max: 1 })
     }
 
     async fn post_start(
@@ -127,7 +132,8 @@ where
                 self.0.handle(myself, AgentMessage::Inspect(reply), &mut state.inner).await
             }
             AgentMessage::Request(request, reply) => {
-                self.one(&myself, Letter { request, reply }, state, false).await
+                let direct = Source::Direct(Box::new(Letter { request, reply }));
+                self.one(&myself, state, direct).await.map(drop)
             }
         }
     }
@@ -148,42 +154,53 @@ where
 {
     /// Handles up to a batch from the inbox; with more left, wakes itself, so that stop and control messages get their turn.
     ///
-    /// Before it rests it lets every other runnable task of its thread run once and looks again: a sender that keeps sending
-    /// then finds it still scheduled and pays for a push only, not for a wake-up.
+    /// Before it rests it lets every other runnable task of its thread run and looks again: a sender that keeps sending then
+    /// finds it still scheduled and pays for a push only, not for a wake-up of a sleeping thread. How often it looks doubles
+    /// when that was worth it and halves when it was not.
     async fn drain(
         &self,
         myself: ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
         let mut left = state.node.batch();
-        let mut lingered = false;
+        let mut looks = 0;
         loop {
-            if let Some(letter) = state.cell.inbox().pop() {
-                self.one(&myself, letter, state, true).await?;
-                lingered = false;
+            if self.one(&myself, state, Source::Inbox).await? {
+                if looks > 0 {
+                    state.looks_max = (state.looks_max * 2).min(LOOKS_MAX);
+                    looks = 0;
+                }
                 left -= 1;
                 if left == 0 {
                     myself.cast(AgentMessage::Host(HostMessage::Wake))?;
                     return Ok(());
                 }
-            } else if !lingered {
-                lingered = true;
+            } else if looks < state.looks_max {
+                looks += 1;
                 requeue().await;
-            } else if state.cell.inbox().rest() {
-                return Ok(());
+            } else {
+                state.looks_max = (state.looks_max / 2).max(1);
+                if state.cell.inbox().rest() {
+                    return Ok(());
+                }
             }
         }
     }
 
-    /// Hands one request to the behavior and accounts for it, however it ends.
+    /// Hands one request to the behavior and accounts for it, however it ends. `false` if there is none.
+    ///
+    /// The request is taken from its source here: it is large, and every call it passed through would copy it.
     async fn one(
         &self,
         myself: &ActorRef<AgentMessage>,
-        letter: Letter,
         state: &mut AgentState<A::State>,
-        from_inbox: bool,
-    ) -> Result<(), ActorProcessingErr> {
-        let Letter { request, mut reply } = letter;
+        source: Source,
+    ) -> Result<bool, ActorProcessingErr> {
+        let (letter, from_inbox) = match source {
+            Source::Inbox => (state.cell.inbox().pop(), true),
+            Source::Direct(letter) => (Some(*letter), false),
+        };
+        let Some(Letter { request, mut reply }) = letter else { return Ok(false) };
         if let Some(reason) = expired(&request, &reply, &state.node) {
             let error = match reason {
                 DeadLetterReason::Expired => AgentError::DeadlineExceeded,
@@ -196,7 +213,7 @@ where
                 state.cell.direct(false);
                 state.node.dead_letters().push(&state.cell.name, request, reason);
             }
-            return Ok(());
+            return Ok(true);
         }
         let asked = reply.is_wanted();
         if asked {
@@ -236,8 +253,15 @@ where
         if let Some(started) = started {
             state.node.metrics().message_duration(started.elapsed());
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// Where a message comes from.
+enum Source {
+    Inbox,
+    /// Past the inbox, by plain ractor. Boxed, because it is rare and large.
+    Direct(Box<Letter>),
 }
 
 /// Goes to the back of the run queue, where another worker may take it. tokio's `yield_now` would wait for this worker's whole
@@ -255,6 +279,7 @@ async fn requeue() {
 }
 
 /// Why a request should not be handled any more.
+#[inline]
 fn expired(request: &Request, reply: &ReplyPort, node: &Node) -> Option<DeadLetterReason> {
     if request.deadline().is_some_and(|deadline| node.clock().now() > deadline) {
         return Some(DeadLetterReason::Expired);

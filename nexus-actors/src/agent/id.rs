@@ -14,6 +14,7 @@ pub struct AgentId(u128);
 
 impl AgentId {
     /// The key of the agent called `name`.
+    #[inline]
     #[must_use]
     pub fn of(name: &str) -> Self {
         Self(xxh3_128(name.as_bytes()))

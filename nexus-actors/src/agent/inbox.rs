@@ -62,16 +62,16 @@ struct Senders {
     ended_known: AtomicU64,
     state: AtomicU8,
     rejected: AtomicU64,
-    /// Senders that wait for room. The consumer notifies them when the queue is half empty.
-    waiting: AtomicUsize,
-    room: Notify,
 }
 
-/// What the consumer writes.
+/// What the consumer writes, or reads with every letter.
 #[derive(Debug, Default)]
 struct Consumer {
     processed: AtomicU64,
     dead_lettered: AtomicU64,
+    /// Senders that wait for room. The consumer notifies them when the queue is half empty.
+    waiting: AtomicUsize,
+    room: Notify,
 }
 
 impl Inbox {
@@ -81,8 +81,6 @@ impl Inbox {
             ended_known: AtomicU64::new(0),
             state: AtomicU8::new(IDLE),
             rejected: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
-            room: Notify::new(),
         };
         Self { queue: SegQueue::new(), senders: CachePadded::new(senders), consumer: CachePadded::default() }
     }
@@ -139,8 +137,8 @@ impl Inbox {
     }
 
     fn make_room(&self, limit: u64) {
-        if self.senders.waiting.load(Ordering::Relaxed) != 0 && self.queued() <= limit / 2 {
-            self.senders.room.notify_waiters();
+        if self.consumer.waiting.load(Ordering::Relaxed) != 0 && self.queued() <= limit / 2 {
+            self.consumer.room.notify_waiters();
         }
     }
 
@@ -170,7 +168,7 @@ impl Inbox {
     /// Admits no more: every later push reports [`Pushed::Closed`]. Senders that wait for room are woken.
     pub(crate) fn close(&self) {
         self.senders.state.store(CLOSED, Ordering::SeqCst);
-        self.senders.room.notify_waiters();
+        self.consumer.room.notify_waiters();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -201,8 +199,8 @@ impl Inbox {
 
     /// Waits until there may be room, or the inbox is closed.
     pub(crate) async fn room(&self, limit: u64) {
-        let _guard = Waiting::new(&self.senders.waiting);
-        let notified = self.senders.room.notified();
+        let _guard = Waiting::new(&self.consumer.waiting);
+        let notified = self.consumer.room.notified();
         tokio::pin!(notified);
         // Registered before the check, so that a notification between the two is not lost.
         notified.as_mut().enable();

@@ -121,7 +121,7 @@ impl Node {
     pub(crate) fn dispatch<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<(), AgentError> {
         match self.try_deliver(to, letter) {
             Ok(outcome) => outcome,
-            Err(letter) => match self.routes().with(to.id(), AgentCell::reject) {
+            Err(letter) => match self.routes().read(to.id()).map(|cell| cell.reject()) {
                 Some(overloaded) => Err(overloaded),
                 // Gone between the two looks.
                 None => self.unroutable(
@@ -141,24 +141,22 @@ impl Node {
         to: &T,
         letter: Letter,
     ) -> Result<Result<(), AgentError>, Letter> {
-        let mut letter = Some(letter);
-        let mut push = |cell: &AgentCell| {
-            let letter = letter.take().expect("a route is used once");
-            cell.push(letter, self.dead_letters())
-        };
-        if let Some(pushed) = self.routes().with(to.id(), &mut push) {
-            return pushed;
+        if let Some(cell) = self.routes().read(to.id()) {
+            return cell.push(letter, self.dead_letters());
         }
+        self.miss(to, letter)
+    }
+
+    /// No route: perhaps a family makes the agent.
+    #[cold]
+    fn miss<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Result<(), AgentError>, Letter> {
         match self.create(to) {
             Ok((family, cell)) => {
-                let outcome = push(&cell);
+                let outcome = cell.push(letter, self.dead_letters());
                 self.activate(&family, &cell);
                 outcome
             }
-            Err((error, reason)) => {
-                let letter = letter.take().expect("no route has used it");
-                Ok(self.unroutable(to, letter, error, reason))
-            }
+            Err((error, reason)) => Ok(self.unroutable(to, letter, error, reason)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The route table: one concurrent map per node from an agent's key to its route (design decision D3).
 
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -37,11 +38,11 @@ pub(crate) struct RouteTable {
 }
 
 impl RouteTable {
-    /// Runs `use_it` on the agent's cell under the entry's read lock: one map read, no reference counting. `use_it` must not
-    /// touch the table.
+    /// The agent's cell under its entry's read lock: one map read, no reference counting. Whoever holds it must not touch the
+    /// table.
     #[inline]
-    pub(crate) fn with<T>(&self, id: AgentId, use_it: impl FnOnce(&AgentCell) -> T) -> Option<T> {
-        self.routes.get(&id.get()).map(|cell| use_it(&cell))
+    pub(crate) fn read(&self, id: AgentId) -> Option<impl Deref<Target = Arc<AgentCell>> + '_> {
+        self.routes.get(&id.get())
     }
 
     pub(crate) fn get(&self, id: AgentId) -> Option<Arc<AgentCell>> {
@@ -67,6 +68,11 @@ impl RouteTable {
 
     pub(crate) fn len(&self) -> usize {
         self.routes.len()
+    }
+
+    /// Looks at every cell, in no order that may be seen: for sums.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&AgentCell)) {
+        self.routes.iter().for_each(|entry| look(entry.value()));
     }
 
     /// All cells, sorted by name, so that no hash order is ever seen.
