@@ -10,7 +10,7 @@ fn browse<F: Future<Output = ()> + Send + 'static>(test: &str, story: impl FnOnc
         println!("{test}: skipped: {reason}");
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let browser = Browser::start().await;
         let ended = tokio::spawn(story(browser.page())).await;
@@ -136,7 +136,7 @@ async fn asks_it(page: &Page) {
     let answer = page
         .until("document.getElementById('answer').dataset.tone === 'good' && document.getElementById('answer').textContent")
         .await;
-    let answer: Value = serde_json::from_str(answer.as_str().unwrap()).unwrap();
+    let answer: Value = serde_json::from_str(answer.as_str().expect("text")).expect("JSON");
     assert_eq!(answer["tailnum"], "N14228");
     page.screenshot("wide-search").await;
 }
@@ -207,7 +207,7 @@ async fn scrolls_through_a_family(page: &Page) {
     page.eval(&format!("({family}).querySelector('.twisty').click()")).await;
     let known = "document.querySelector('.row[aria-level=\"6\"][data-kind=agent][aria-label^=aircraft]')";
     let total = page.until(&format!("Number({known}.getAttribute('aria-setsize'))")).await;
-    assert!(total.as_u64().unwrap() > 2000, "{total} aircraft flew that week");
+    assert!(total.as_u64().expect("a number") > 2000, "{total} aircraft flew that week");
     page.eval(
         "document.getElementById('tree').scrollTop = document.getElementById('spacer').offsetHeight / 2",
     )
@@ -215,7 +215,7 @@ async fn scrolls_through_a_family(page: &Page) {
     // Rows in the middle come when they are looked at, and few are held at a time.
     page.until("[...document.querySelectorAll('.row')].every(row => row.getAttribute('aria-label') !== 'loading') && Number(document.querySelector('.row').getAttribute('aria-posinset')) > 500").await;
     let drawn = page.eval("document.querySelectorAll('.row').length").await;
-    assert!(drawn.as_u64().unwrap() < 100, "{drawn} rows are drawn");
+    assert!(drawn.as_u64().expect("a number") < 100, "{drawn} rows are drawn");
     page.until(&format!("Number({known}.getAttribute('aria-posinset')) > 500")).await;
     page.eval("document.getElementById('tree').focus()").await;
     page.press(Key::Home).await;

@@ -104,7 +104,7 @@ function drawFeed({ cells: part }, feed) {
   const done = feed.state === "completed" ? 1 : known ? Math.min(1, feed.bytes_read / feed.bytes_total) : null;
   setAttr(part.bar, "value", done);
   setAttr(part.bar, "aria-label", `${feed.name}: ${feed.state}`);
-  setText(part.share, done === null ? bytes(feed.bytes_read) : `${Math.floor(done * 100)}%`);
+  setText(part.share, done === null ? `${bytes(feed.bytes_read)} read` : feed.state === "completed" ? "100%" : `${Math.floor(done * 100)}% read`);
   const words = [plural(feed.records, "record")];
   if (feed.state === "running") words.push(`${perSecond(feed.records_per_s)}/s`);
   words.push(plural(feed.confirmed, "request"));
