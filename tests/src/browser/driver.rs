@@ -47,19 +47,19 @@ impl Browser {
     pub async fn start() -> Self {
         let profile = tempfile::tempdir().expect("a temporary directory");
         let program = find("chromedriver").expect("`missing` was asked");
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .arg("--port=0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver starts");
-        let stdout = child.stdout.take().expect("it is piped");
+        let mut driver = Driver { child, profile };
+        let stdout = driver.child.stdout.take().expect("it is piped");
         let port = await_line(stdout, "chromedriver", |line| {
             let (_, port) = line.split_once("started successfully on port ")?;
             port.trim_end_matches('.').parse::<u16>().ok()
         });
-        let driver = Driver { child, profile };
         let client = connect(port, driver.profile.path()).await;
         Self { client, driver }
     }

@@ -51,7 +51,7 @@ impl NodeProcess {
         );
         let topology = directory.path().join("airspace.toml");
         std::fs::write(&topology, text + &debug).expect("a writable temporary directory");
-        let mut child = Command::new(binary())
+        let child = Command::new(binary())
             .args(["run".as_ref(), topology.as_os_str()])
             .env("XDG_RUNTIME_DIR", directory.path())
             .stdin(Stdio::null())
@@ -59,13 +59,15 @@ impl NodeProcess {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the nexus binary starts");
-        let stderr = child.stderr.take().expect("it is piped");
+        // From here on it ends with its owner, whatever happens.
+        let mut node = Self { child, url: String::new(), directory };
+        let stderr = node.child.stderr.take().expect("it is piped");
         // Its log is JSON, because nobody watches it on a terminal.
-        let url = await_line(stderr, "the node", |line| {
+        node.url = await_line(stderr, "the node", |line| {
             let record: serde_json::Value = serde_json::from_str(line).ok()?;
             (record["message"] == "node is up").then(|| record["url"].as_str().map(str::to_owned))?
         });
-        Self { child, url, directory }
+        node
     }
 
     /// The page's address, the token in its fragment.
