@@ -1,5 +1,6 @@
 //! Shared helpers of the workspace tests.
 
+pub mod browser;
 pub mod flights;
 pub mod http;
 pub mod invariants;

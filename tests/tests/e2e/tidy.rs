@@ -103,11 +103,14 @@ fn selects_are_biased() {
 /// Goal: nothing blocks a thread that others share, and nothing apologises.
 #[test]
 fn no_sleeping_threads_and_no_apologies() {
-    let words = ["thread::sleep", "todo!", "unimplemented!", "TODO", "FIXME", "for now,"];
+    let words = ["todo!", "unimplemented!", "TODO", "FIXME", "for now,"];
     for (name, text) in sources() {
         for word in words {
             assert!(!text.contains(word), "{name} contains `{word}`");
         }
+        // A command has its thread to itself.
+        let may_sleep = name.contains("/cli/");
+        assert!(may_sleep || !text.contains("thread::sleep"), "{name} puts a thread to sleep");
     }
 }
 
