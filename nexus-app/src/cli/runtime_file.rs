@@ -103,7 +103,7 @@ pub fn write(dir: &Path, entry: &RuntimeFile) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Removes the file that [`write`] returned, unless another process has replaced it since.
+/// Removes the file that [`write()`] returned, unless another process has replaced it since.
 ///
 /// # Errors
 /// Those of the file system. That it is gone already is none.

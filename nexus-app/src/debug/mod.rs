@@ -1,6 +1,6 @@
 //! The debug endpoint: an HTTP server that shows the node and, where the topology allows it, steers it.
 //!
-//! One file per route in `route/`, all of them listed in [`route::all`] and described in `/openapi.json`. Everything but
+//! One file per route in `route/`, all of them listed in `route::all` and described in `/openapi.json`. Everything but
 //! `/livez`, `/readyz`, `/healthz` and the page needs the bearer token; what changes anything needs `allow_control` too.
 //! Errors are problem details (RFC 9457).
 //!
