@@ -31,7 +31,7 @@ pub struct NodeConfig {
     pub batch: u32,
     /// Agents the node may hold. Default 1,000,000.
     pub agents_max: usize,
-    /// Dead letters kept. Default 1,024.
+    /// Dead letters kept; with 0 they are only counted. Default 1,024.
     pub dead_letters: usize,
     /// Events kept. Default 65,536.
     pub events: usize,

@@ -7,7 +7,9 @@ pub mod debug;
 pub mod feed;
 pub mod logging;
 mod nexus;
+mod path;
 pub mod report;
+mod suggest;
 pub mod telemetry;
 pub mod topology;
 

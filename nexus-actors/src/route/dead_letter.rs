@@ -93,7 +93,7 @@ pub struct DeadLetter {
     pub payload_bytes: usize,
 }
 
-/// The node's dead letters: the last `capacity` ones, and counters of all.
+/// The node's dead letters: the last `capacity` ones, which may be none, and counters of all.
 #[derive(Debug)]
 pub struct DeadLetters {
     clock: Clock,
@@ -113,38 +113,33 @@ struct Kept {
 
 impl DeadLetters {
     pub(crate) fn new(clock: Clock, events: Events, capacity: usize) -> Self {
-        Self { clock, events, capacity: capacity.max(1), counts: Default::default(), kept: Mutex::default() }
+        Self { clock, events, capacity, counts: Default::default(), kept: Mutex::default() }
     }
 
     pub(crate) fn push(&self, target: &Arc<str>, request: Request, reason: DeadLetterReason) {
         self.counts[reason as usize].fetch_add(1, Ordering::AcqRel);
         let at = self.clock.now();
         let payload_bytes = request.payload.bytes().len();
-        let payload = if payload_bytes > PAYLOAD_BYTES_KEPT {
-            // Copied, so that the store does not hold the whole payload.
-            Payload::from_msgpack(bytes::Bytes::copy_from_slice(
-                &request.payload.bytes()[..PAYLOAD_BYTES_KEPT],
-            ))
-        } else {
-            request.payload
-        };
+        let payload = head(request.payload);
         let mut kept = self.kept.lock();
         kept.next_seq += 1;
-        if kept.letters.len() == self.capacity {
-            kept.letters.pop_front();
+        if self.capacity > 0 {
+            if kept.letters.len() == self.capacity {
+                kept.letters.pop_front();
+            }
+            let letter = DeadLetter {
+                seq: kept.next_seq,
+                at,
+                unix_ms: self.clock.unix_ms(at),
+                target: target.clone(),
+                reason,
+                operation: request.operation,
+                key: request.key,
+                payload,
+                payload_bytes,
+            };
+            kept.letters.push_back(letter);
         }
-        let letter = DeadLetter {
-            seq: kept.next_seq,
-            at,
-            unix_ms: self.clock.unix_ms(at),
-            target: target.clone(),
-            reason,
-            operation: request.operation,
-            key: request.key,
-            payload,
-            payload_bytes,
-        };
-        kept.letters.push_back(letter);
         let told = &mut kept.told[reason as usize];
         let tell = told.is_none_or(|last| at.since(last).as_secs() >= 1);
         if tell {
@@ -177,6 +172,15 @@ impl DeadLetters {
     }
 }
 
+/// What is kept of a payload.
+fn head(payload: Payload) -> Payload {
+    match payload.bytes().get(..PAYLOAD_BYTES_KEPT) {
+        // Copied, so that the store does not hold the whole payload.
+        Some(head) => Payload::from_msgpack(bytes::Bytes::copy_from_slice(head)),
+        None => payload,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,5 +202,19 @@ mod tests {
         assert_eq!((kept, dead.total(), dead.counts()[0]), (2, 3, (DeadLetterReason::UnknownAgent, 3)));
         assert_eq!((page[0].payload.bytes().len(), page[0].payload_bytes), (4096, 10_003));
         assert_eq!(dead.page(1, 10).0.len(), 1);
+    }
+
+    /// Goal: a capacity of 0 keeps none, however many there are, and they are still counted and told.
+    #[test]
+    fn none_is_kept_without_room() {
+        let clock = Clock::start_at(0);
+        let events = Events::new(clock, 16);
+        let dead = DeadLetters::new(clock, events.clone(), 0);
+        for key in ["a", "b", "c"] {
+            dead.push(&"x".into(), Request::action(key, Payload::EMPTY), DeadLetterReason::Crashed);
+        }
+        assert_eq!(dead.page(0, 10), (Vec::new(), 0));
+        assert_eq!((dead.total(), dead.counts()[1]), (3, (DeadLetterReason::Crashed, 3)));
+        assert_eq!(events.emitted(), 1, "a reason is told once a second");
     }
 }

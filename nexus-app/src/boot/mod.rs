@@ -29,6 +29,8 @@ use crate::feed::{FeedActor, FeedArgs, FeedSlot, FeedState, ProgressActor, Progr
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::topology::{Secret, Topology};
 
+/// Id of the actor that shows the feeds' progress, beside the feeds.
+pub(crate) const PROGRESS: &str = "progress";
 /// How often the end of the feeds and empty inboxes are looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -139,7 +141,7 @@ fn feeds_sup(
         spec = spec.child(feed.restart(Restart::Transient).label("feed"));
     }
     let progress = ProgressArgs { slots: feeds.to_vec(), display };
-    let progress = ChildSpec::actor("progress", || ProgressActor, progress).restart(Restart::Transient);
+    let progress = ChildSpec::actor(PROGRESS, || ProgressActor, progress).restart(Restart::Transient);
     ChildSpec::supervisor(spec.child(progress))
 }
 

@@ -1,7 +1,5 @@
 //! From a topology to supervisor specifications.
 
-use std::sync::Arc;
-
 use nexus_actors::agent::{AgentTemplate, FamilyRules, Level, NamePattern, Payload};
 use nexus_actors::route::GroupSpec;
 use nexus_actors::supervision::{
@@ -97,7 +95,7 @@ fn agent_child(
         }
         (pattern, start) => {
             let family = FamilyRules {
-                name: family_id(pattern),
+                name: config.child_id().into(),
                 agent: rules,
                 intensity: tolerance.intensity,
                 period: tolerance.period,
@@ -107,12 +105,6 @@ fn agent_child(
             node.family_child(pattern.clone(), template, family)
         }
     }
-}
-
-/// The id of a family's supervisor: what its names begin with, `aircraft` for `aircraft/*`. Supervisors' ids have no slashes.
-fn family_id(pattern: &NamePattern) -> Arc<str> {
-    let prefix = pattern.prefix().trim_end_matches('/');
-    if prefix.is_empty() { "family".into() } else { prefix.replace('/', ".").into() }
 }
 
 const fn strategy(config: topology::Strategy) -> Strategy {

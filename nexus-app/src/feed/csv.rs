@@ -7,8 +7,8 @@ use csv_core::{ReadRecordResult, Reader};
 use memchr::memchr_iter;
 
 use super::error::Malformed;
-use super::mapping::Column;
 use super::record::{Cell, Record, Span, excerpt};
+use crate::suggest::did_you_mean;
 
 /// Takes records apart for one header and one set of columns.
 pub(crate) struct CsvRows {
@@ -25,13 +25,16 @@ impl CsvRows {
     ///
     /// # Errors
     /// Names of columns that the header does not have, with the nearest ones that it has.
-    pub(crate) fn bind(header: &[String], columns: &[Column], na: &[String]) -> Result<Self, String> {
+    pub(crate) fn bind(header: &[String], columns: &[Box<str>], na: &[String]) -> Result<Self, String> {
         let mut slots = vec![None; header.len()];
         let mut missing = Vec::new();
         for (slot, column) in columns.iter().enumerate() {
-            match header.iter().position(|name| **name == *column.name) {
+            match header.iter().position(|name| **name == **column) {
                 Some(field) => slots[field] = Some(slot),
-                None => missing.push(unknown_column(&column.name, header)),
+                None => {
+                    let help = did_you_mean(column, "columns", header.iter().map(String::as_str));
+                    missing.push(format!("there is no column {}; {help}", excerpt(column)));
+                }
             }
         }
         if !missing.is_empty() {
@@ -93,24 +96,6 @@ pub(crate) fn parse_header(bytes: &[u8], quoted: bool) -> Result<Vec<String>, St
         return Err(format!("the header names column {} twice", excerpt(twice[0])));
     }
     Ok(names)
-}
-
-/// The message for a column that a header does not have.
-pub(crate) fn unknown_column(name: &str, header: &[String]) -> String {
-    const LISTED_MAX: usize = 40;
-    let nearest = header
-        .iter()
-        .map(|known| (strsim::osa_distance(known, name), known))
-        .filter(|(distance, known)| *distance <= 2.max(known.len() / 4))
-        .min();
-    match nearest {
-        Some((_, known)) => format!("there is no column `{name}`; did you mean `{known}`?"),
-        None => {
-            let listed: Vec<&str> = header.iter().take(LISTED_MAX).map(String::as_str).collect();
-            let more = if header.len() > LISTED_MAX { ", …" } else { "" };
-            format!("there is no column `{name}`; the columns are {}{more}", listed.join(", "))
-        }
-    }
 }
 
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
@@ -179,8 +164,8 @@ impl Parts {
 mod tests {
     use super::*;
 
-    fn columns(names: &[&str]) -> Vec<Column> {
-        names.iter().map(|name| Column { name: (*name).into(), path: String::new() }).collect()
+    fn columns(names: &[&str]) -> Vec<Box<str>> {
+        names.iter().map(|name| (*name).into()).collect()
     }
 
     fn header(line: &str) -> Vec<String> {
@@ -233,8 +218,8 @@ mod tests {
         let error = CsvRows::bind(&names, &columns(&["tailnumm", "zzz", "dest"]), &[]).err().unwrap();
         assert_eq!(
             error,
-            "there is no column `tailnumm`; did you mean `tailnum`?; \
-             there is no column `zzz`; the columns are tailnum, origin, dest"
+            "there is no column `tailnumm`; did you mean `tailnum`? columns: `tailnum`, `origin`, `dest`; \
+             there is no column `zzz`; columns: `tailnum`, `origin`, `dest`"
         );
     }
 }

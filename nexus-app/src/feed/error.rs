@@ -1,6 +1,9 @@
 //! What ends a feed, and what spoils one record.
 
 use std::io;
+use std::ops::Range;
+
+use crate::path::Path;
 
 /// A feed cannot go on. Everything read before the error has been handed to the agents; the feed's state keeps the text.
 #[derive(Debug, thiserror::Error)]
@@ -131,15 +134,59 @@ pub enum FeedError {
 /// A mistake in a feed's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Where, as a path below the feed's table: `emit[0].to[1]`.
-    pub path: String,
+    /// A stable short name of this kind of mistake, such as `unknown-column`.
+    pub code: &'static str,
     /// What is wrong, with the values.
     pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Where, below the feed's table.
+    pub(crate) path: Path,
+    /// Whether it is the key that is wrong there, rather than its value.
+    pub(crate) at_key: bool,
+    /// Which bytes of the string there, if not all of it.
+    pub(crate) part: Option<Range<usize>>,
+    /// Another place that has to do with it, and what it is.
+    pub(crate) related: Option<(Path, &'static str)>,
+    /// Where else a value would have made it right: if one is written there but cannot be read, there may be no mistake.
+    pub(crate) unless: Vec<Path>,
 }
 
 impl ConfigProblem {
-    pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+    pub(crate) fn new(code: &'static str, path: Path, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code, message, help: None, path, at_key: false, part: None, related: None, unless: Vec::new() }
+    }
+
+    /// Where, as a path below the feed's table: `emit[0].to[1]`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.path.to_string()
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) const fn at_key(mut self) -> Self {
+        self.at_key = true;
+        self
+    }
+
+    pub(crate) fn part(mut self, part: Option<Range<usize>>) -> Self {
+        self.part = part;
+        self
+    }
+
+    pub(crate) fn related(mut self, path: Path, label: &'static str) -> Self {
+        self.related = Some((path, label));
+        self
+    }
+
+    pub(crate) fn unless(mut self, paths: impl IntoIterator<Item = Path>) -> Self {
+        self.unless.extend(paths);
+        self
     }
 }
 
@@ -148,7 +195,9 @@ impl ConfigProblem {
 pub(crate) struct Malformed(pub(crate) String);
 
 fn join(problems: &[ConfigProblem]) -> String {
-    let lines: Vec<String> =
-        problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
-    lines.join("; ")
+    let line = |problem: &ConfigProblem| {
+        let help = problem.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
+        format!("{}: {}{help}", problem.path, problem.message)
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("; ")
 }

@@ -7,7 +7,6 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 
 use super::csv::utf8;
 use super::error::Malformed;
-use super::mapping::Column;
 use super::record::{Cell, Record, Span};
 
 /// Takes lines apart for one set of columns. A key that is absent or `null` is NA, like a string from the NA list.
@@ -23,9 +22,9 @@ pub(crate) struct JsonRows {
 }
 
 impl JsonRows {
-    pub(crate) fn new(columns: &[Column], na: &[String]) -> Self {
+    pub(crate) fn new(columns: &[Box<str>], na: &[String]) -> Self {
         Self {
-            slots: columns.iter().enumerate().map(|(slot, column)| (column.name.clone(), slot)).collect(),
+            slots: columns.iter().enumerate().map(|(slot, column)| (column.clone(), slot)).collect(),
             na: na.iter().map(|text| text.as_str().into()).collect(),
             text: String::new(),
             cells: vec![Cell::Na; columns.len()],
@@ -164,7 +163,7 @@ mod tests {
     use super::*;
 
     fn rows() -> JsonRows {
-        let columns = ["a", "b\"", "c"].map(|name| Column { name: name.into(), path: String::new() });
+        let columns = ["a", "b\"", "c"].map(Box::from);
         JsonRows::new(&columns, &["NA".to_owned()])
     }
 

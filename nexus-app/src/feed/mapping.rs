@@ -4,19 +4,22 @@
 //! mapped without an allocation per field: text is borrowed, payloads are written into one buffer, and names of agents that
 //! come again are shared.
 
+mod compile;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
 use nexus_actors::agent::{Operation, Payload, check_name};
 
-use super::config::{ColumnType, EmitConfig, FeedConfig, FieldConfig, TimeConfig};
-use super::csv::unknown_column;
+use self::compile::{Compiled, compile};
+use super::config::{ColumnType, FeedConfig};
 use super::error::{ConfigProblem, Malformed};
 use super::record::{Cell, Record, excerpt};
 use super::template::{Rendered, Template};
 use super::time::{EventTime, parse_date};
+
+pub(crate) use self::compile::check_mapping;
 
 /// The longest key that a template may make, in bytes.
 const KEY_BYTES_MAX: usize = 256;
@@ -47,17 +50,10 @@ impl Emission {
     }
 }
 
-/// A column the mapping uses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Column {
-    pub(crate) name: Box<str>,
-    /// Where in the configuration it is named first.
-    pub(crate) path: String,
-}
-
 /// A compiled mapping.
 pub(crate) struct Mapping {
-    columns: Vec<Column>,
+    /// Names by slot.
+    columns: Vec<Box<str>>,
     emits: Vec<Emit>,
     agents: Names,
     keys: Names,
@@ -111,23 +107,12 @@ impl Mapping {
     /// # Errors
     /// Every mistake in it that can be seen without the source.
     pub(crate) fn compile(config: &FeedConfig) -> Result<Self, Vec<ConfigProblem>> {
-        let mut compiler = Compiler { columns: IndexMap::new(), problems: Vec::new() };
-        let mut emits: Vec<Emit> = config
-            .emit
-            .iter()
-            .enumerate()
-            .map(|(index, emit)| compiler.emit(index, emit, &config.emit))
-            .collect();
-        for anchor in config.emit.iter().filter_map(|emit| emit.at.as_ref()?.after_emit) {
-            if let Some(emit) = emits.get_mut(anchor) {
-                emit.is_anchor = true;
-            }
-        }
-        if !compiler.problems.is_empty() {
-            return Err(compiler.problems);
+        let Compiled { columns, emits, problems, .. } = compile(config);
+        if !problems.is_empty() {
+            return Err(problems);
         }
         Ok(Self {
-            columns: compiler.columns.into_iter().map(|(name, path)| Column { name, path }).collect(),
+            columns,
             times: vec![None; emits.len()],
             emits,
             agents: Names::new(|name| check_name(name).map_err(|error| error.to_string())),
@@ -137,8 +122,8 @@ impl Mapping {
         })
     }
 
-    /// The columns by slot: what a [`Record`] given to [`Mapping::map`] must hold.
-    pub(crate) fn columns(&self) -> &[Column] {
+    /// The columns' names by slot: what a [`Record`] given to [`Mapping::map`] must hold.
+    pub(crate) fn columns(&self) -> &[Box<str>] {
         &self.columns
     }
 
@@ -203,8 +188,8 @@ impl Mapping {
 }
 
 /// The reason of `fault` with the column it is about.
-fn in_column(columns: &[Column], slot: usize) -> impl FnOnce(Malformed) -> Malformed {
-    move |Malformed(reason)| Malformed(format!("column `{}`: {reason}", columns[slot].name))
+fn in_column(columns: &[Box<str>], slot: usize) -> impl FnOnce(Malformed) -> Malformed {
+    move |Malformed(reason)| Malformed(format!("column `{}`: {reason}", columns[slot]))
 }
 
 impl At {
@@ -212,7 +197,7 @@ impl At {
     fn read(
         &mut self,
         record: Record<'_>,
-        columns: &[Column],
+        columns: &[Box<str>],
         times: &[Option<EventTime>],
         text: &mut String,
     ) -> Result<Option<EventTime>, Malformed> {
@@ -261,7 +246,7 @@ impl At {
 fn encode(
     fields: &[Field],
     record: Record<'_>,
-    columns: &[Column],
+    columns: &[Box<str>],
     text: &mut String,
     out: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
@@ -336,7 +321,7 @@ impl Names {
         &mut self,
         template: &Template,
         record: Record<'_>,
-        columns: &[Column],
+        columns: &[Box<str>],
         text: &mut String,
     ) -> Result<Option<Arc<str>>, Malformed> {
         match template.render(record, text) {
@@ -372,165 +357,6 @@ fn check_key(key: &str) -> Result<(), String> {
         return Err("contains control characters".into());
     }
     Ok(())
-}
-
-/// Compiles one configuration and gathers its mistakes.
-struct Compiler {
-    /// Columns in order of their slots, with the place they are named first.
-    columns: IndexMap<Box<str>, String>,
-    problems: Vec<ConfigProblem>,
-}
-
-impl Compiler {
-    fn emit(&mut self, index: usize, emit: &EmitConfig, all: &[EmitConfig]) -> Emit {
-        let path = format!("emit[{index}]");
-        let (operation, key) = self.operation(&path, emit);
-        let to: Vec<Template> = emit
-            .to
-            .iter()
-            .enumerate()
-            .map(|(place, text)| {
-                let check = |name: &str| check_name(name).map_err(|error| error.to_string());
-                self.name_template(format!("{path}.to[{place}]"), text, check)
-            })
-            .collect();
-        if to.is_empty() {
-            self.problem(format!("{path}.to"), "needs at least one agent");
-        }
-        let mut slots = |key: &str, names: &[String]| -> Vec<usize> {
-            names
-                .iter()
-                .enumerate()
-                .map(|(place, name)| self.slot(format!("{path}.{key}[{place}]"), name))
-                .collect()
-        };
-        let require = slots("require", &emit.require);
-        let absent = slots("absent", &emit.absent);
-        if let Some(both) = emit.require.iter().find(|name| emit.absent.contains(name)) {
-            self.problem(path.clone(), format!("column `{both}` is both in `require` and in `absent`"));
-        }
-        let at = emit.at.as_ref().and_then(|at| self.time(&format!("{path}.at"), index, at, all));
-        let fields = emit.fields.iter().map(|(name, field)| self.field(&path, name, field)).collect();
-        Emit { operation, key, to, require, absent, at, is_anchor: false, fields }
-    }
-
-    fn operation(&mut self, path: &str, emit: &EmitConfig) -> (Operation, Template) {
-        let given: Vec<(Operation, &str, &String)> = [
-            (Operation::Query, "query", &emit.query),
-            (Operation::Update, "update", &emit.update),
-            (Operation::Action, "action", &emit.action),
-        ]
-        .into_iter()
-        .filter_map(|(operation, name, key)| Some((operation, name, key.as_ref()?)))
-        .collect();
-        let [(operation, name, key)] = given.as_slice() else {
-            let names: Vec<&str> = given.iter().map(|(_, name, _)| *name).collect();
-            let found = if names.is_empty() { "none".to_owned() } else { names.join(" and ") };
-            self.problem(
-                path,
-                format!("needs exactly one of `query`, `update` and `action`, but has {found}"),
-            );
-            return (Operation::Query, self.template(path, ""));
-        };
-        (*operation, self.name_template(format!("{path}.{name}"), key, check_key))
-    }
-
-    fn time(&mut self, path: &str, index: usize, at: &TimeConfig, all: &[EmitConfig]) -> Option<At> {
-        let base = match at.after_emit {
-            None if at.date.is_empty() => {
-                self.problem(path, "needs `date` or `after_emit`");
-                return None;
-            }
-            None => Base::Date {
-                template: self.template(&format!("{path}.date"), &at.date),
-                last: (String::new(), EventTime::new(0)),
-            },
-            Some(anchor) => {
-                if anchor >= index || all[anchor].at.is_none() {
-                    let message = format!("{anchor} is not the position of an earlier emit with `at`");
-                    self.problem(format!("{path}.after_emit"), message);
-                }
-                Base::Emit(anchor)
-            }
-        };
-        let mut slot = |key: &str, name: &Option<String>| {
-            name.as_ref().map(|name| self.slot(format!("{path}.{key}"), name))
-        };
-        Some(At {
-            base,
-            clock: slot("clock", &at.clock),
-            plus_minutes: slot("plus_minutes", &at.plus_minutes),
-        })
-    }
-
-    fn field(&mut self, path: &str, name: &str, field: &FieldConfig) -> Field {
-        let path = format!("{path}.fields.{name}");
-        let value = match field {
-            FieldConfig::Column(column) => Value::Column {
-                slot: self.slot(path, &column.column),
-                kind: column.kind,
-                required: column.required,
-            },
-            FieldConfig::Template(text) => Value::Template(self.template(&path, text)),
-        };
-        let mut encoded = Vec::new();
-        rmp::encode::write_str(&mut encoded, name).expect("writing to a vector does not fail");
-        Field { name: encoded.into(), value }
-    }
-
-    /// A template whose text is a name: without columns in it, it can be checked now.
-    fn name_template(
-        &mut self,
-        path: String,
-        text: &str,
-        check: impl FnOnce(&str) -> Result<(), String>,
-    ) -> Template {
-        let problems = self.problems.len();
-        let template = self.template(&path, text);
-        if let Some(name) = template.literal()
-            && self.problems.len() == problems
-            && let Err(rule) = check(name)
-        {
-            self.problem(path, format!("the name `{name}` {rule}"));
-        }
-        template
-    }
-
-    fn template(&mut self, path: &str, text: &str) -> Template {
-        let columns = &mut self.columns;
-        let parsed = Template::parse(text, |column| {
-            let entry = columns.entry(column.into());
-            let slot = entry.index();
-            entry.or_insert_with(|| path.to_owned());
-            slot
-        });
-        parsed.unwrap_or_else(|message| {
-            self.problem(path, message);
-            Template::parse("", |_| 0).expect("an empty template has no braces")
-        })
-    }
-
-    fn slot(&mut self, path: String, name: &str) -> usize {
-        if name.is_empty() {
-            self.problem(path.clone(), "the column's name is empty");
-        }
-        let entry = self.columns.entry(name.into());
-        let slot = entry.index();
-        entry.or_insert(path);
-        slot
-    }
-
-    fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(ConfigProblem::new(path, message));
-    }
-}
-
-/// The columns that `header` lacks, each with the place that names it first.
-pub(crate) fn missing_columns(mapping: &Mapping, header: &[String]) -> Vec<ConfigProblem> {
-    let missing = mapping.columns.iter().filter(|column| !header.iter().any(|name| **name == *column.name));
-    missing
-        .map(|column| ConfigProblem::new(column.path.clone(), unknown_column(&column.name, header)))
-        .collect()
 }
 
 #[cfg(test)]

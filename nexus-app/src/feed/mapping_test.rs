@@ -177,24 +177,22 @@ fn mistakes_in_the_configuration() {
     "#;
     let config = config("source = \"-\"", table);
     let problems = crate::feed::check_feed(&config, None);
-    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
-    assert_eq!(
-        paths,
-        [
-            "source",
-            "emit[0]",
-            "emit[0].to[0]",
-            "emit[0].to[1]",
-            "emit[0].to[2]",
-            "emit[0].to[3]",
-            "emit[0]",
-            "emit[1]",
-            "emit[1].at",
-            "emit[1].fields.m",
-            "emit[1].fields.n",
-            "emit[2].at.after_emit",
-        ]
-    );
+    let found: Vec<(&str, String)> = problems.iter().map(|problem| (problem.code, problem.path())).collect();
+    let expected = [
+        ("unknown-format", "source"),
+        ("one-of", "emit[0].action"),
+        ("malformed-template", "emit[0].to[0]"),
+        ("malformed-name", "emit[0].to[1]"),
+        ("malformed-name", "emit[0].to[2]"),
+        ("malformed-template", "emit[0].to[3]"),
+        ("impossible-condition", "emit[0].absent[0]"),
+        ("one-of", "emit[1]"),
+        ("missing-key", "emit[1].at"),
+        ("malformed-template", "emit[1].fields.m"),
+        ("unknown-column", "emit[1].fields.n.column"),
+        ("bad-reference", "emit[2].at.after_emit"),
+    ];
+    assert_eq!(found, expected.map(|(code, path)| (code, path.to_owned())));
     assert!(problems.iter().all(|problem| !problem.message.is_empty()));
 }
 
@@ -203,10 +201,10 @@ fn columns_are_checked_against_a_header() {
     let config = config("source = \"f.csv\"", PLAIN);
     let header = ["a".to_owned(), "bb".to_owned()];
     let problems = crate::feed::check_feed(&config, Some(&header));
-    assert_eq!(
-        problems,
-        [ConfigProblem::new("emit[0].fields.b", "there is no column `b`; did you mean `a`?")]
-    );
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert_eq!((problem.code, problem.path()), ("unknown-column", "emit[0].fields.b.column".to_owned()));
+    assert_eq!(problem.message, "\"f.csv\" has no column `b`");
+    assert_eq!(problem.help.as_deref(), Some("did you mean `a`? columns: `a`, `bb`"));
     assert_eq!(crate::feed::check_feed(&config, Some(&["a".to_owned(), "b".to_owned()])), []);
 }
 

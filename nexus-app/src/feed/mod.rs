@@ -14,6 +14,7 @@
 //! batches on their way by their number and size.
 
 mod actor;
+mod check;
 mod config;
 mod csv;
 mod error;
@@ -36,6 +37,7 @@ mod test_support;
 mod time;
 
 pub use actor::{Deliver, FeedActor, FeedArgs, FeedMsg, FeedPumpState};
+pub use check::check_feed;
 pub use config::{
     ColumnConfig, ColumnType, Compression, EmitConfig, FeedConfig, FieldConfig, Format, Replay, TimeConfig,
 };
@@ -43,6 +45,8 @@ pub use error::{ConfigProblem, FeedError};
 pub use pipeline::ReadMode;
 pub use producer::read_header;
 pub use progress::{ProgressActor, ProgressArgs, ProgressDisplay, ProgressMsg, ProgressState};
-pub use slot::{FeedSlot, check_feed};
+pub(crate) use reject::rejects_are_source;
+pub use slot::FeedSlot;
 pub use status::{FeedState, FeedStatus, MalformedRecord};
+pub(crate) use template::{TemplatePart, template_parts};
 pub use time::EventTime;

@@ -196,11 +196,14 @@ fn unusable_sources() {
         ("source = \"two.zip\"", "several files, choose one with `entry`: `one.csv`, `two.csv`"),
         ("source = \"two.zip\"\nentry = \"x\"", "has no entry `x`; it has `one.csv`, `two.csv`"),
         ("source = \"none.zip\"", "none.zip: the archive has no file in it"),
-        ("source = \"text.zip\"", "entry `readme.txt`: the name `readme.txt` does not tell the format"),
-        ("source = \"data.bin\"", "the name `data.bin` does not tell the format"),
-        ("source = \"-\"", "standard input does not tell the format"),
+        ("source = \"text.zip\"", "entry `readme.txt` does not tell its format"),
+        (
+            "source = \"data.bin\"",
+            "source: the format of \"data.bin\" cannot be told from its name (give `format`",
+        ),
+        ("source = \"-\"", "source: standard input does not tell its format"),
         ("source = \"-\"\nformat = \"csv\"\ncompression = \"zip\"", "cannot be read from standard input"),
-        ("source = \"lacks.csv\"\nentry = \"x\"", "only a zip archive has entries"),
+        ("source = \"lacks.csv\"\nentry = \"x\"", "entry: `entry` names a file in a zip archive"),
         ("source = \"/proc/self/mem\"\nformat = \"csv\"", "/proc/self/mem:1: reading failed after 0 bytes"),
     ] {
         let run = Run::of(&config(keys, PLAIN), folder.path());

@@ -306,13 +306,17 @@ fn bind_header(bytes: &[u8], quoted: bool, mapping: &Mapping, na: &[String]) -> 
 }
 
 /// The header of the source of `config`: its columns' names. `None` if it has none to read: JSON lines, or standard input,
-/// which can be read only once. Relative paths start from `base_dir`. Blocking.
+/// a pipe or a device, which can be read only once. Relative paths start from `base_dir`. Blocking.
 ///
 /// # Errors
 /// The source cannot be opened or read, or its header is not usable; with the file and the line.
 pub fn read_header(config: &FeedConfig, base_dir: &Path) -> Result<Option<Vec<String>>, FeedError> {
     let origin = Origin::of(config, base_dir);
-    if origin == Origin::Stdin {
+    let is_stream = match &origin {
+        Origin::Stdin => true,
+        Origin::File(path) => path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()),
+    };
+    if is_stream {
         return Ok(None);
     }
     let mut source = source::open(config, &origin)?;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::config::FeedConfig;
 use super::error::FeedError;
 use super::source::Origin;
 
@@ -27,14 +28,23 @@ struct Line<'a> {
     text: &'a str,
 }
 
+/// Whether the reject file of `config` is the source itself, which would be overwritten. Relative paths start from
+/// `base_dir`. Blocking.
+pub(crate) fn rejects_are_source(config: &FeedConfig, base_dir: &Path) -> bool {
+    let origin = Origin::of(config, base_dir);
+    config.rejects.as_ref().is_some_and(|rejects| is_source(&base_dir.join(rejects), &origin))
+}
+
+fn is_source(path: &Path, origin: &Origin) -> bool {
+    let Origin::File(source) = origin else { return false };
+    matches!((source.canonicalize(), path.canonicalize()), (Ok(source), Ok(path)) if source == path)
+}
+
 impl Rejects {
     /// Makes the file at `path`, for the feed that reads `origin`.
     pub(crate) fn create(path: &Path, origin: &Origin) -> Result<Self, FeedError> {
         let label = path.display().to_string();
-        if let Origin::File(source) = origin
-            && let (Ok(source), Ok(target)) = (source.canonicalize(), path.canonicalize())
-            && source == target
-        {
+        if is_source(path, origin) {
             return Err(FeedError::RejectsAreSource { file: label });
         }
         match File::create(path) {

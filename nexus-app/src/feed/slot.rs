@@ -13,10 +13,7 @@ use nexus_actors::clock::{Clock, Millis};
 use parking_lot::Mutex;
 
 use super::config::FeedConfig;
-use super::error::ConfigProblem;
-use super::mapping::{Mapping, missing_columns};
 use super::pipeline::{Ending, Next, Pipeline, ReadMode};
-use super::source::check_source;
 use super::status::{Counters, FeedState, FeedStatus};
 
 /// The rate is measured over so many samples …
@@ -281,18 +278,4 @@ impl std::fmt::Debug for FeedSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FeedSlot").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-/// Every mistake in `config` that can be seen without starting it; with the `header` of its source also the columns that the
-/// source lacks.
-#[must_use]
-pub fn check_feed(config: &FeedConfig, header: Option<&[String]>) -> Vec<ConfigProblem> {
-    let mut problems = check_source(config);
-    match Mapping::compile(config) {
-        Err(found) => problems.extend(found),
-        Ok(mapping) => {
-            problems.extend(header.into_iter().flat_map(|header| missing_columns(&mapping, header)));
-        }
-    }
-    problems
 }

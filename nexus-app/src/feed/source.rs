@@ -12,9 +12,11 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::config::{Compression, FeedConfig, Format};
 use super::error::{ConfigProblem, FeedError};
+use crate::path::Path as Place;
 
 /// Entries named in the message about an archive with several.
 const ENTRIES_LISTED_MAX: usize = 10;
+const FORMAT_HELP: &str = "give `format`: \"csv\" or \"jsonl\"";
 
 /// Where the bytes come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,27 +58,37 @@ impl Origin {
 
 /// What is wrong with a source as it is configured.
 pub(crate) fn check_source(config: &FeedConfig) -> Vec<ConfigProblem> {
+    let at = |key: &str| Place::root().key(key);
+    let is_zip = compression(config) == Compression::Zip;
     let mut problems = Vec::new();
-    if compression(config) == Compression::Zip && config.source == "-" {
-        problems.push(ConfigProblem::new("compression", "a zip archive cannot be read from standard input"));
+    if is_zip && config.source == "-" {
+        let message = "a zip archive cannot be read from standard input";
+        let help = "unpack it before, or name the file as the `source`";
+        problems.push(ConfigProblem::new("useless-compression", at("compression"), message).help(help));
     }
-    if compression(config) != Compression::Zip && config.entry.is_some() {
-        problems.push(ConfigProblem::new("entry", "only a zip archive has entries"));
+    if !is_zip && config.entry.is_some() {
+        let message = "`entry` names a file in a zip archive, which the source is not";
+        let problem = ConfigProblem::new("useless-entry", at("entry"), message)
+            .help("remove `entry`, or set `compression` to \"zip\"");
+        problems.push(problem.unless(["source", "compression"].map(at)));
     }
     // An archive's entry has a name of its own, known only when the archive is opened.
-    if compression(config) != Compression::Zip && named_format(config).is_none() {
-        problems.push(ConfigProblem::new("source", format_unknown(&config.source)));
+    if !is_zip && named_format(config).is_none() {
+        let message = match config.source.as_str() {
+            "-" => "standard input does not tell its format".to_owned(),
+            name => format!("the format of {name:?} cannot be told from its name"),
+        };
+        let problem = ConfigProblem::new("unknown-format", at("source"), message).help(FORMAT_HELP);
+        problems.push(problem.unless(["format", "compression"].map(at)));
     }
     problems
 }
 
 /// Opens the source of `config` at `origin`.
 pub(crate) fn open(config: &FeedConfig, origin: &Origin) -> Result<Source, FeedError> {
-    if let Some(problem) = check_source(config).into_iter().next() {
-        return Err(FeedError::Config { feed: config.name.clone(), problems: vec![problem] });
-    }
     match origin {
         Origin::Stdin => {
+            let format = told_format(config)?;
             let bytes_read = Arc::new(AtomicU64::new(0));
             let stdin = Counted { inner: io::stdin(), bytes: bytes_read.clone() };
             Ok(Source {
@@ -84,7 +96,7 @@ pub(crate) fn open(config: &FeedConfig, origin: &Origin) -> Result<Source, FeedE
                 bytes_read,
                 bytes_total: None,
                 bytes_expected: None,
-                format: named_format(config).unwrap_or(Format::Csv),
+                format,
                 is_reopenable: false,
             })
         }
@@ -102,6 +114,7 @@ fn open_file(config: &FeedConfig, path: &Path, label: &str) -> Result<Source, Fe
     if compression(config) == Compression::Zip {
         return open_zip(config, file, label);
     }
+    let format = told_format(config)?;
     let bytes_read = Arc::new(AtomicU64::new(0));
     let bytes_total = metadata.is_file().then_some(metadata.len());
     let is_plain = compression(config) == Compression::None;
@@ -110,9 +123,18 @@ fn open_file(config: &FeedConfig, path: &Path, label: &str) -> Result<Source, Fe
         bytes_read,
         bytes_total,
         bytes_expected: bytes_total.filter(|_| is_plain),
-        format: named_format(config).unwrap_or(Format::Csv),
+        format,
         is_reopenable: metadata.is_file(),
     })
+}
+
+/// The format of a source whose configuration tells it: of all but archives.
+fn told_format(config: &FeedConfig) -> Result<Format, FeedError> {
+    let problems = check_source(config);
+    match named_format(config) {
+        Some(format) if problems.is_empty() => Ok(format),
+        _ => Err(FeedError::Config { feed: config.name.clone(), problems }),
+    }
 }
 
 fn unpacked(compression: Compression, reader: impl Read + Send + 'static) -> Box<dyn Read + Send> {
@@ -139,7 +161,7 @@ fn open_zip(config: &FeedConfig, file: File, label: &str) -> Result<Source, Feed
     }
     let format = named_format(config)
         .or_else(|| format_of(&name))
-        .ok_or_else(|| failed(format!("entry `{name}`: {}", format_unknown(&name))))?;
+        .ok_or_else(|| failed(format!("entry `{name}` does not tell its format; {FORMAT_HELP}")))?;
     let start = entry.data_start().ok_or_else(|| failed(format!("entry `{name}` has no data")))?;
     let packed = entry.compressed_size();
     let (crc, size) = (entry.crc32(), entry.size());
@@ -212,11 +234,6 @@ fn format_of(name: &str) -> Option<Format> {
         "jsonl" | "ndjson" => Some(Format::Jsonl),
         _ => None,
     }
-}
-
-fn format_unknown(name: &str) -> String {
-    let what = if name == "-" { "standard input".to_owned() } else { format!("the name `{name}`") };
-    format!("{what} does not tell the format; set `format` to \"csv\" or \"jsonl\"")
 }
 
 /// Counts what passes.

@@ -2,7 +2,68 @@
 //!
 //! Pure.
 
+use std::ops::Range;
+
 use super::record::Record;
+
+/// A part of a template as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TemplatePart<'a> {
+    /// Text as it is, never empty; two of them never stand side by side.
+    Literal(String),
+    /// A column's name, and its place in the template in bytes, braces included.
+    Column(&'a str, Range<usize>),
+}
+
+/// A text is no template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TemplateError {
+    /// The bytes that are wrong.
+    pub(crate) place: Range<usize>,
+    /// What is wrong, said of the text: `has a …`.
+    pub(crate) reason: &'static str,
+}
+
+/// Reads a template.
+///
+/// # Errors
+/// What is wrong with the braces.
+pub(crate) fn template_parts(text: &str) -> Result<Vec<TemplatePart<'_>>, TemplateError> {
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut at = 0;
+    while let Some(found) = text[at..].find(['{', '}']) {
+        let brace = at + found;
+        literal.push_str(&text[at..brace]);
+        let rest = &text[brace..];
+        if rest.starts_with("{{") || rest.starts_with("}}") {
+            literal.push_str(&rest[..1]);
+            at = brace + 2;
+            continue;
+        }
+        if rest.starts_with('}') {
+            return Err(TemplateError { place: brace..brace + 1, reason: "has a `}` without a `{`" });
+        }
+        let Some(length) = rest.find('}') else {
+            return Err(TemplateError { place: brace..text.len(), reason: "has a `{` that is not closed" });
+        };
+        let place = brace..brace + length + 1;
+        let column = &text[brace + 1..place.end - 1];
+        if column.is_empty() || column.contains('{') {
+            return Err(TemplateError { place, reason: "has braces without a column in them" });
+        }
+        if !literal.is_empty() {
+            parts.push(TemplatePart::Literal(std::mem::take(&mut literal)));
+        }
+        at = place.end;
+        parts.push(TemplatePart::Column(column, place));
+    }
+    literal.push_str(&text[at..]);
+    if !literal.is_empty() {
+        parts.push(TemplatePart::Literal(literal));
+    }
+    Ok(parts)
+}
 
 /// A text with columns in it, each known by its slot in the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,44 +89,22 @@ pub(crate) enum Rendered {
 }
 
 impl Template {
-    /// Reads `text`; `slot` gives each column named in it its slot.
+    /// The template of the empty text.
+    pub(crate) const EMPTY: Self = Self { parts: Vec::new() };
+
+    /// Reads `text`; `slot` gives each column named in it, with its place in the text, its slot.
     ///
     /// # Errors
-    /// What is wrong with the braces, for people.
-    pub(crate) fn parse(text: &str, mut slot: impl FnMut(&str) -> usize) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            literal.push_str(&rest[..at]);
-            let brace = &rest[at..];
-            if let Some(after) = brace.strip_prefix("{{") {
-                literal.push('{');
-                rest = after;
-            } else if let Some(after) = brace.strip_prefix("}}") {
-                literal.push('}');
-                rest = after;
-            } else if let Some(after) = brace.strip_prefix('{') {
-                let Some((column, after)) = after.split_once('}') else {
-                    return Err(format!("`{text}`: a `{{` is not closed; write `{{{{` for the brace itself"));
-                };
-                if column.is_empty() || column.contains('{') {
-                    return Err(format!("`{text}`: `{{{column}}}` is not a column"));
-                }
-                if !literal.is_empty() {
-                    parts.push(Part::Literal(std::mem::take(&mut literal).into()));
-                }
-                parts.push(Part::Column(slot(column)));
-                rest = after;
-            } else {
-                return Err(format!("`{text}`: a `}}` has no `{{`; write `}}}}` for the brace itself"));
-            }
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Literal(literal.into()));
-        }
-        Ok(Self { parts })
+    /// What is wrong with the braces.
+    pub(crate) fn parse(
+        text: &str,
+        mut slot: impl FnMut(&str, Range<usize>) -> usize,
+    ) -> Result<Self, TemplateError> {
+        let part = |part| match part {
+            TemplatePart::Literal(text) => Part::Literal(text.into()),
+            TemplatePart::Column(column, place) => Part::Column(slot(column, place)),
+        };
+        Ok(Self { parts: template_parts(text)?.into_iter().map(part).collect() })
     }
 
     /// The text if no column is in it.
@@ -104,9 +143,9 @@ mod tests {
     use super::*;
     use crate::feed::record::{Cell, Span};
 
-    fn parse(text: &str) -> Result<(Template, Vec<String>), String> {
+    fn parse(text: &str) -> Result<(Template, Vec<String>), TemplateError> {
         let mut columns: Vec<String> = Vec::new();
-        let template = Template::parse(text, |column| {
+        let template = Template::parse(text, |column, _| {
             columns.push(column.to_owned());
             columns.len() - 1
         })?;
@@ -140,9 +179,31 @@ mod tests {
     }
 
     #[test]
-    fn refuses_stray_braces() {
-        for source in ["{", "a{b", "}", "a}b", "{}", "{a{b}}", "{{a}"] {
-            assert!(parse(source).is_err(), "{source}");
+    fn parts_and_mistakes_have_places() {
+        assert_eq!(
+            template_parts("a/{b}-{{{c}}}").unwrap(),
+            [
+                TemplatePart::Literal("a/".to_owned()),
+                TemplatePart::Column("b", 2..5),
+                TemplatePart::Literal("-{".to_owned()),
+                TemplatePart::Column("c", 8..11),
+                TemplatePart::Literal("}".to_owned()),
+            ]
+        );
+        assert_eq!(template_parts("").unwrap(), []);
+        for (text, place) in [
+            ("{", 0..1),
+            ("a{b", 1..3),
+            ("}", 0..1),
+            ("a}b", 1..2),
+            ("{}", 0..2),
+            ("ü{", 2..3),
+            ("{a{b}", 0..5),
+            ("{a{b}}", 0..5),
+            ("{{a}", 3..4),
+        ] {
+            assert_eq!(template_parts(text).unwrap_err().place, place, "{text}");
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 }

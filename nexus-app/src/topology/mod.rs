@@ -9,7 +9,6 @@ mod model;
 mod read;
 mod report;
 mod schema;
-mod suggest;
 #[cfg(test)]
 mod test;
 

@@ -1,7 +1,7 @@
 //! Behaviors that the binary does not know.
 
 use super::{Context, Finding, Findings, walk};
-use crate::topology::suggest::did_you_mean;
+use crate::suggest::did_you_mean;
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
     for agent in walk::agents(context.topology) {

@@ -6,7 +6,7 @@ use nexus_actors::agent::NamePattern;
 
 use super::index::PatternIndex;
 use super::{Context, Finding, Findings, Path, walk};
-use crate::topology::suggest::{did_you_mean, nearest};
+use crate::suggest::{did_you_mean, nearest};
 
 /// A reference from one group to another: the index of the other, and where it is written.
 struct Edge {

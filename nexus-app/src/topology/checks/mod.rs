@@ -4,13 +4,11 @@
 //! relies on another check. To add one, write its file and add its line to [`all`].
 
 mod behaviors;
-mod columns;
 mod debug;
 mod duplicates;
-mod emits;
+mod feeds;
 mod files;
 mod groups;
-mod header;
 mod index;
 mod limits;
 mod names;
@@ -18,13 +16,12 @@ mod reports;
 mod supervision;
 mod targets;
 mod telemetry;
-mod template;
-mod templates;
 mod walk;
 
 use super::Topology;
 use super::load::BehaviorNames;
-use super::read::{Finding, Findings, Path};
+use super::read::{Finding, Findings};
+use crate::path::Path;
 
 /// What checks look at.
 pub(super) struct Context<'a> {
@@ -51,11 +48,9 @@ const fn all() -> &'static [Check] {
         Check { name: "groups", run: groups::check },
         Check { name: "debug", run: debug::check },
         Check { name: "telemetry", run: telemetry::check },
-        Check { name: "templates", run: templates::check },
-        Check { name: "emits", run: emits::check },
+        Check { name: "feeds", run: feeds::check },
         Check { name: "targets", run: targets::check },
         Check { name: "files", run: files::check },
-        Check { name: "columns", run: columns::check },
         Check { name: "reports", run: reports::check },
     ]
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Context, Finding, Findings, Path, walk};
-use crate::topology::suggest::did_you_mean;
+use crate::suggest::did_you_mean;
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
     let agents = walk::agents(context.topology);

@@ -1,28 +1,33 @@
 //! Feed targets that no declared agent answers to.
 
-use nexus_actors::agent::NamePattern;
+use nexus_actors::agent::{NamePattern, check_name};
 
-use super::template::{Part, parse};
-use super::templates::{emits, feeds};
 use super::{Context, Finding, Findings, walk};
-use crate::topology::suggest::nearest;
+use crate::feed::{TemplatePart as Part, template_parts};
+use crate::suggest::nearest;
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
     if findings.agents_unknown() {
         return;
     }
     let agents = walk::agents(context.topology);
-    for (feed, path) in feeds(context) {
-        for (emit, path) in emits(feed, &path) {
+    for (feed, path) in walk::feeds(context.topology) {
+        for (at, emit) in feed.emit.iter().enumerate() {
+            let path = path.key("emit").index(at).key("to");
             for (at, target) in emit.to.iter().enumerate() {
-                let path = path.key("to").index(at);
-                let Ok(parts) = parse(target) else { continue };
-                if agents.iter().any(|agent| may_give(&parts, &agent.config.name)) {
+                // What is no template or can be no name is reported with the feed.
+                let Ok(parts) = template_parts(target) else { continue };
+                let is_no_name = match parts.as_slice() {
+                    [] => true,
+                    [Part::Literal(name)] => check_name(name).is_err(),
+                    _ => false,
+                };
+                if is_no_name || agents.iter().any(|agent| may_give(&parts, &agent.config.name)) {
                     continue;
                 }
                 let message = format!("target {target:?} can match no declared agent");
                 let help = suggestion(&parts, target, agents.iter().map(|agent| &agent.config.name));
-                findings.push(Finding::new("unknown-target", path, message).help(help));
+                findings.push(Finding::new("unknown-target", path.index(at), message).help(help));
             }
         }
     }
@@ -109,7 +114,7 @@ mod tests {
             ("t{x}r", "tower", true),
             ("", "tower", false),
         ] {
-            let parts = parse(template).unwrap();
+            let parts = template_parts(template).unwrap();
             assert_eq!(may_give(&parts, &pattern.parse().unwrap()), expected, "{template} {pattern}");
         }
     }

@@ -1,6 +1,7 @@
-//! Every supervisor and agent of a topology with its path, in the order of the tree.
+//! Every supervisor and agent of a topology with its path, in the order of the tree, and every feed.
 
 use super::Path;
+use crate::feed::FeedConfig;
 use crate::topology::{AgentConfig, SupervisorConfig, Topology};
 
 /// A declared supervisor.
@@ -45,6 +46,12 @@ pub(super) fn agents(topology: &Topology) -> Vec<AgentAt<'_>> {
         found.extend(under(&supervisor.config.agent, &supervisor.path, Some(supervisor.config)));
     }
     found
+}
+
+/// The feeds with their paths.
+pub(super) fn feeds(topology: &Topology) -> impl Iterator<Item = (&FeedConfig, Path)> {
+    let path = Path::root().key("feed");
+    topology.feed.iter().enumerate().map(move |(at, feed)| (feed, path.index(at)))
 }
 
 fn collect<'a>(

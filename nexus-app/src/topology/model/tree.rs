@@ -1,5 +1,6 @@
 //! Supervisors, agents and groups as the topology declares them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use garde::Validate;
@@ -146,6 +147,20 @@ impl AgentConfig {
             (_, Some(start)) => start,
             (NamePattern::Exact(_), None) => Start::Eager,
             (NamePattern::Range { .. }, None) => Start::OnDemand,
+        }
+    }
+
+    /// Its id in the tree, under its supervisor. An agent that starts with the tree has its name. Agents that start on demand
+    /// get a supervisor of their own, named by what their names begin with: `aircraft` for `aircraft/*`. Supervisors' ids
+    /// have no slashes, so that others stand in for them, and patterns that differ may have one id.
+    #[must_use]
+    pub fn child_id(&self) -> Cow<'_, str> {
+        if let (NamePattern::Exact(name), Start::Eager) = (&self.name, self.start()) {
+            return name.into();
+        }
+        match self.name.prefix().trim_end_matches('/') {
+            "" => "family".into(),
+            prefix => prefix.replace('/', ".").into(),
         }
     }
 }

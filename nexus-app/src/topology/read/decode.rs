@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::findings::{Finding, Findings};
 use super::node::Node;
-use super::path::{Path, Step};
+use crate::path::{Path, Step};
 use crate::topology::Topology;
 use crate::topology::model::{AgentConfig, SupervisorConfig};
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::findings::{Finding, Findings};
 use super::node::{Node, NodeValue};
-use super::path::Path;
+use crate::path::Path;
 
 /// A reference that could not be replaced: where in the string, and why.
 #[derive(Debug, PartialEq, Eq)]

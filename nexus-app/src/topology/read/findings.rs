@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::node::{Node, NodeValue};
-use super::path::{Path, Step};
 use super::source::Source;
+use crate::path::{Path, Step};
 use crate::topology::report::{Diagnostic, Related, Report};
 
 /// The most mistakes one report lists; a file with more has one cause, and the first ones show it.

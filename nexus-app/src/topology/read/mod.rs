@@ -13,7 +13,6 @@ mod decode;
 mod env;
 mod findings;
 mod node;
-mod path;
 mod shape;
 mod source;
 
@@ -21,6 +20,5 @@ pub(super) use decode::decode;
 pub(super) use env::{expand, report as report_env};
 pub(super) use findings::{Finding, Findings};
 pub(super) use node::Node;
-pub(super) use path::Path;
 pub(super) use shape::shape;
 pub(super) use source::Source;

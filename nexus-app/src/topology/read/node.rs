@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde_json::{Map, Number, Value};
 use toml::de::{DeTable, DeValue};
 
-use super::path::{Path, Step};
+use crate::path::{Path, Step};
 
 /// A value and where it stands in the text.
 #[derive(Clone, Debug)]

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::findings::{Finding, Findings};
 use super::node::{Entry, Node, NodeValue};
-use super::path::Path;
+use crate::path::Path;
+use crate::suggest::{did_you_mean, nearest};
 use crate::topology::model::format;
-use crate::topology::suggest::{did_you_mean, nearest};
 
 /// Reports every place where `root` departs from `schema`, and returns the tree as a value that conforms to it: what is wrong is
 /// left out if it may be, else replaced by something harmless, and tainted in `findings` in both cases.

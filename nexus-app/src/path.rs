@@ -1,4 +1,4 @@
-//! Where a value is in the tree: `supervisor[0].agent[2].name`.
+//! Where a value is in a configuration: `supervisor[0].agent[2].name`.
 
 use std::fmt;
 
@@ -40,6 +40,11 @@ impl Path {
 
     pub(crate) fn steps(&self) -> &[Step] {
         &self.0
+    }
+
+    /// The value at `below`, a path that begins here.
+    pub(crate) fn join(&self, below: &Self) -> Self {
+        Self(self.0.iter().chain(&below.0).cloned().collect())
     }
 
     pub(crate) fn parent(&self) -> Option<Self> {
@@ -91,6 +96,7 @@ mod tests {
         assert_eq!(path.to_string(), "supervisor[0].agent[12].name");
         assert_eq!(Path::of_text(&path.to_string()), path);
         assert_eq!(path.parent().unwrap().key("name"), path);
+        assert_eq!(Path::of_text("supervisor[0]").join(&Path::of_text("agent[12].name")), path);
         assert_eq!(Path::root().parent(), None);
     }
 }
