@@ -9,6 +9,7 @@ pub mod rng;
 pub mod route;
 pub mod supervision;
 pub mod telemetry;
+mod text;
 
 pub use error::AgentError;
 pub use node::{DeclareError, Node, NodeConfig};

@@ -9,15 +9,16 @@ use opentelemetry::metrics::Meter;
 use parking_lot::{Mutex, RwLock};
 
 use crate::agent::{
-    AgentCell, AgentId, AgentMessage, AgentOverview, AgentSpec, AgentTemplate, Behaviors, Family,
-    HostMessage, Level, LevelGranted, NamePattern, Reply, ReplyPort, Tally, Target,
+    AgentCell, AgentId, AgentMessage, AgentOverview, AgentSpec, AgentStatus, AgentTemplate, Behaviors,
+    Family, HostMessage, Level, LevelGranted, NamePattern, Reply, ReplyPort, Request, Tally, Target,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
 use crate::rng::Seed;
 use crate::route::{DeadLetterReason, DeadLetters, GroupSpec, Groups, RouteTable};
 use crate::supervision::StartError;
-use crate::telemetry::{Events, Metrics};
+use crate::telemetry::{Event, Events, Metrics};
+use crate::text::{REASON_BYTES_MAX, cut};
 
 /// A node's limits and identity. All of them are bounded by the topology's validation.
 #[derive(Clone, Debug)]
@@ -98,6 +99,9 @@ struct Inner {
     dead_letters: DeadLetters,
     /// Messages to nobody: sent and dead-lettered, with no agent to count them.
     unroutable: AtomicU64,
+    /// Requests that agents answered with an error that nobody waited for, and when that was last told.
+    refused: AtomicU64,
+    refusal_told: Mutex<Option<Millis>>,
     /// The sums of agents whose routes are gone. Held while one goes, so that a sum over all never misses it.
     retired: Mutex<Tally>,
 }
@@ -120,6 +124,8 @@ impl Node {
                 families: RwLock::default(),
                 dead_letters,
                 unroutable: AtomicU64::new(0),
+                refused: AtomicU64::new(0),
+                refusal_told: Mutex::default(),
                 retired: Mutex::default(),
             }),
         }
@@ -183,6 +189,23 @@ impl Node {
 
     pub(crate) fn count_unroutable(&self) {
         self.inner.unroutable.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Counts a refusal that nobody waited for, and tells of it at most once a second.
+    pub(crate) fn note_refusal(&self, agent: &Arc<str>, request: &Request, refusal: &AgentError) {
+        self.inner.refused.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock().now();
+        let mut told = self.inner.refusal_told.lock();
+        if told.is_none_or(|last| now.since(last).as_secs() >= 1) {
+            *told = Some(now);
+            drop(told);
+            self.events().emit(Event::RequestRefused {
+                agent: agent.clone(),
+                operation: request.operation,
+                key: cut(&request.key, REASON_BYTES_MAX).into(),
+                reason: cut(&refusal.to_string(), REASON_BYTES_MAX).into(),
+            });
+        }
     }
 
     // ---- declaring ----
@@ -273,6 +296,11 @@ impl Node {
         Ok(self.insert(name, &family.template))
     }
 
+    /// Whether messages to the agent's name still reach this cell.
+    pub(crate) fn is_routed(&self, cell: &Arc<AgentCell>) -> bool {
+        self.routes().read(cell.id).is_some_and(|present| Arc::ptr_eq(&present, cell))
+    }
+
     /// The agent has ended for good: what waits in its inbox becomes dead letters. With `forget` its route goes too, so that a
     /// family's agent can come to life again.
     pub(crate) fn retire(&self, cell: &Arc<AgentCell>, reason: DeadLetterReason, forget: bool) {
@@ -329,6 +357,13 @@ impl Node {
         self.inner.metrics.updates.load(Ordering::Relaxed)
     }
 
+    /// Requests that were sent, not asked, and that their agents answered with an error, since the node started. They count as
+    /// processed; the events name some of them.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.inner.refused.load(Ordering::Relaxed)
+    }
+
     /// Every group with the number of its agents now.
     #[must_use]
     pub fn group_sizes(&self) -> Vec<(Arc<str>, usize)> {
@@ -379,8 +414,10 @@ impl Node {
     fn control(&self, id: AgentId, name: Option<&str>, message: AgentMessage) -> Result<(), AgentError> {
         let name = || name.map_or_else(|| id.to_string(), str::to_owned);
         let cell = self.routes().get(id).ok_or_else(|| AgentError::UnknownAgent { name: name() })?;
-        let stopped =
-            |status| AgentError::Stopped { name: cell.name.to_string(), reason: format!("it is {status:?}") };
+        let stopped = |status: AgentStatus| AgentError::Stopped {
+            name: cell.name.to_string(),
+            reason: format!("it is {}", status.name()),
+        };
         let actor = cell.actor().ok_or_else(|| stopped(cell.status()))?;
         actor.cast(message).map_err(|_| stopped(cell.status()))
     }

@@ -9,6 +9,11 @@ struct Room {
     heating: bool,
 }
 
+#[derive(serde::Deserialize)]
+struct Reading {
+    celsius: f64,
+}
+
 impl Reactive for Room {
     fn query(&self, key: &str) -> Reply {
         match key {
@@ -25,8 +30,8 @@ impl Reactive for Room {
         self.target = value.decode()?;
         Ok(value)
     }
-    fn act(&mut self, name: &str, reading: &Payload) -> Reply {
-        let ("reading", celsius) = (name, reading.decode::<f64>()?) else {
+    fn act(&mut self, name: &str, arguments: &Payload) -> Reply {
+        let ("reading", Reading { celsius }) = (name, arguments.decode()?) else {
             return Err(AgentError::Unsupported { what: format!("action `{name}`; known is reading") });
         };
         self.heating = celsius < self.target + if self.heating { 0.5 } else { -0.5 };

@@ -15,6 +15,7 @@ use super::message::{AgentMessage, HostMessage, Request};
 use super::reply::{Fate, ReplyPort};
 use crate::clock::Millis;
 use crate::error::AgentError;
+use crate::node::Node;
 use crate::route::{DeadLetterReason, DeadLetters};
 use crate::supervision::ExitReason;
 
@@ -33,6 +34,19 @@ pub enum AgentStatus {
     Down,
     /// Ended for good: its inbox has been emptied into the dead letters.
     Stopped,
+}
+
+impl AgentStatus {
+    /// The status's name in endpoints and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Down => "down",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// One exit of an agent.
@@ -69,6 +83,8 @@ pub struct AgentOverview {
     pub rejected: u64,
     /// Messages that were accepted but not handled to the end.
     pub dead_lettered: u64,
+    /// Messages among the processed ones that were sent, not asked, and that its behavior answered with an error.
+    pub refused: u64,
     /// Milliseconds since its actor started; 0 if it is not running.
     pub uptime_ms: u64,
     /// Its last exits, newest last.
@@ -118,6 +134,8 @@ pub(crate) struct AgentCell {
     direct_processed: AtomicU64,
     /// The same, not handled to the end.
     direct_dead: AtomicU64,
+    /// Requests that were sent, not asked, and that the behavior answered with an error.
+    refused: AtomicU64,
     retired: AtomicBool,
     /// The last ones, newest last; few, so the oldest is taken from the front.
     exits: Mutex<Vec<AgentExit>>,
@@ -137,6 +155,7 @@ impl AgentCell {
             started_at: AtomicU64::new(0),
             direct_processed: AtomicU64::new(0),
             direct_dead: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             exits: Mutex::default(),
         }
@@ -226,6 +245,13 @@ impl AgentCell {
         counter.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// The behavior refused a request that nobody waits for.
+    #[cold]
+    pub(crate) fn refused(&self, request: &Request, refusal: &AgentError, node: &Node) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        node.note_refusal(&self.name, request, refusal);
+    }
+
     /// The agent ended for good. Idempotent: only the first call empties the inbox.
     pub(crate) fn retire(&self, dead: &DeadLetters, reason: DeadLetterReason) -> bool {
         if self.retired.swap(true, Ordering::SeqCst) {
@@ -305,6 +331,7 @@ impl AgentCell {
             processed: tally.processed,
             rejected: tally.rejected,
             dead_lettered: tally.dead_lettered,
+            refused: self.refused.load(Ordering::Relaxed),
             uptime_ms,
             exits: self.exits.lock().clone(),
         }

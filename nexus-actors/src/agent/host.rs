@@ -3,6 +3,7 @@
 //! Owns nothing but the behavior; inbox, counters and level live in the agent's route entry and outlive it. Supervised as its
 //! topology says. A restart loses the behavior's state, and of its messages only the one being handled.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,11 +17,12 @@ use super::cell::{AgentCell, InFlight};
 use super::inbox::Letter;
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
-use super::reply::{Fate, ReplyPort};
+use super::reply::{Fate, ReplyPort, heard};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
 use crate::telemetry::{Event, in_span};
+use crate::text::{REASON_BYTES_MAX, cut};
 
 /// How long a new incarnation waits for the old one to leave its last await point.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(5);
@@ -232,16 +234,27 @@ where
         let traced = request.trace().is_some();
         let message = AgentMessage::Request(request, reply);
         // Pinned here, so that the two ways to await it do not each hold a copy.
-        let mut handling = pin!(self.0.handle(myself.clone(), message, &mut state.inner));
+        let mut behavior = pin!(self.0.handle(myself.clone(), message, &mut state.inner));
+        let mut unheard = None;
+        let mut handling = pin!(poll_fn(|context| {
+            let (ready, refusal) = heard(behavior.as_mut(), context);
+            unheard = refusal.or(unheard.take());
+            ready
+        }));
         let result = if traced {
             in_span(&state.cell.name, in_flight.request(), handling.as_mut()).await
         } else {
             handling.as_mut().await
         };
         match result {
-            Ok(()) => in_flight.completed(),
+            Ok(()) => {
+                if let Some(refusal) = unheard {
+                    state.cell.refused(in_flight.request(), &refusal, &state.node);
+                }
+                in_flight.completed();
+            }
             Err(error) => {
-                in_flight.failed(error.to_string());
+                in_flight.failed(cut(&error.to_string(), REASON_BYTES_MAX).into_owned());
                 return Err(error);
             }
         }
@@ -269,7 +282,7 @@ enum Source {
 /// queue and its driver, out of the others' reach.
 async fn requeue() {
     let mut requeued = false;
-    std::future::poll_fn(|context| {
+    poll_fn(|context| {
         if std::mem::replace(&mut requeued, true) {
             return Poll::Ready(());
         }

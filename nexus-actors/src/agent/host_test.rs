@@ -60,6 +60,7 @@ impl Actor for Probe {
                 state.count += 1;
                 reply.value(&state.count);
             }
+            "refuse" => reply.error(AgentError::Invalid { reason: "x".repeat(5000) }),
             "missing" => reply.error(AgentError::NotFound { key: "missing".into() }),
             "silent" => {}
             "keep" => state.kept.push(reply),
@@ -280,4 +281,21 @@ async fn groups_and_families() {
     ));
     let tally = balanced(&node);
     assert_eq!((tally.sent, tally.rejected, tally.dead_lettered, tally.queued), (7, 3, 1, 3));
+}
+
+/// Goal: what nobody asked for is refused aloud: counted, and named with its reason, which is kept short.
+#[tokio::test(start_paused = true)]
+async fn refusals_nobody_asked_for_are_told() {
+    let Started { node, .. } = start(16).await;
+    assert!(node.ask("probe", action("refuse"), SOON).await.is_err(), "whoever asks is told himself");
+    assert_eq!(node.refused(), 0);
+    node.send("probe", action("refuse")).expect("room");
+    node.send("probe", action("count")).expect("room");
+    assert_eq!(node.ask("probe", action("count"), SOON).await, Payload::encode(&2));
+    assert_eq!((node.refused(), node.agent("probe").unwrap().refused, balanced(&node).processed), (1, 1, 4));
+    let told = node.events().since(0).0.into_iter().find_map(|record| match &record.event {
+        crate::telemetry::Event::RequestRefused { key, reason, .. } => Some((key.clone(), reason.len())),
+        _ => None,
+    });
+    assert!(told.is_some_and(|(key, length)| key == "refuse" && length < 1100));
 }

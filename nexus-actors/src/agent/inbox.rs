@@ -94,6 +94,8 @@ impl Inbox {
             && self.is_full(before, limit)
         {
             senders.accepted.fetch_sub(1, Ordering::Relaxed);
+            // While this letter was counted, the consumer may have found the inbox too full to tell those who wait for room.
+            self.make_room(limit);
             return Err(letter);
         }
         self.queue.push(letter);

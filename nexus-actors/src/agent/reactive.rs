@@ -1,5 +1,5 @@
 //! The reactive level's rules for behaviors that follow the three forms: query with default, validated update, deterministic
-//! action. Source: the architecture document, "Layer 1: Reactive Intelligence".
+//! action.
 //!
 //! A behavior may handle [`AgentMessage`] as it likes; one whose state implements [`Reactive`] gets these rules by calling
 //! [`serve`] from its `handle`.

@@ -5,8 +5,11 @@
 //! Otherwise (a port a behavior kept for later) the answer is `NoReply` at once. So an asker never waits for its time-out
 //! just because an agent failed.
 
+use std::cell::RefCell;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use ractor::RpcReplyPort;
@@ -15,6 +18,22 @@ use tokio::sync::oneshot;
 
 use super::payload::Payload;
 use crate::error::AgentError;
+
+thread_local! {
+    /// The last refusal of a request that nobody asked, said in the poll that is under way on this thread: see [`heard`].
+    static UNHEARD: RefCell<Option<AgentError>> = const { RefCell::new(None) };
+}
+
+/// Polls `handling`, and tells of a request that was sent, not asked, and got an error for an answer: nobody else would.
+pub(crate) fn heard<F: Future>(
+    handling: Pin<&mut F>,
+    context: &mut Context<'_>,
+) -> (Poll<F::Output>, Option<AgentError>) {
+    // What was said outside of any handling concerns nobody here.
+    UNHEARD.take();
+    let ready = handling.poll(context);
+    (ready, UNHEARD.take())
+}
 
 /// A value, or why there is none.
 pub type Reply = Result<Payload, AgentError>;
@@ -74,7 +93,10 @@ impl ReplyPort {
             (Err(AgentError::NotFound { .. }), Some(default)) => Ok(*default),
             (reply, _) => reply,
         };
-        std::mem::replace(&mut self.to, Answer::Nobody).send(reply);
+        match (std::mem::replace(&mut self.to, Answer::Nobody), reply) {
+            (Answer::Nobody, Err(error)) => UNHEARD.set(Some(error)),
+            (to, reply) => to.send(reply),
+        }
     }
 
     /// Answers with `value` encoded, or with the encoder's error.

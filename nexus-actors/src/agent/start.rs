@@ -27,6 +27,11 @@ struct StartAgent {
 
 impl StartChild for StartAgent {
     fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
+        // Two senders may both ask for a new member to be started. If it has ended between the two, its route is gone or leads to
+        // another cell, and starting this one would leave an agent that nobody reaches.
+        if self.forget && !self.spec.node.is_routed(&self.spec.cell) {
+            return Box::pin(async { Err(StartError::Ignored) });
+        }
         let spawning = (self.spawn)(self.spec.clone(), context.supervisor().clone());
         Box::pin(async move { Ok(spawning.await?.into()) })
     }
@@ -155,6 +160,9 @@ impl Node {
         if let Some(supervisor) = family.supervisor() {
             let spec = self.spec(cell, &family.template);
             supervisor.post_dynamic(cell.name.clone(), self.start_agent(spec, true));
+        } else if family.is_stopped() {
+            // The family was stopped while this member was being made; whoever stopped it has not seen it.
+            self.retire(cell, DeadLetterReason::AgentStopped, true);
         }
     }
 

@@ -12,6 +12,10 @@ use smol_str::SmolStr;
 use crate::agent::{Operation, Payload, Request};
 use crate::clock::{Clock, Millis};
 use crate::telemetry::{Event, Events};
+use crate::text::cut;
+
+/// Bytes kept of a dead letter's key.
+const KEY_BYTES_KEPT: usize = 256;
 
 /// Payload bytes kept of a dead letter; the rest is cut off, so that the store stays bounded.
 const PAYLOAD_BYTES_KEPT: usize = 4096;
@@ -85,7 +89,7 @@ pub struct DeadLetter {
     pub reason: DeadLetterReason,
     /// Query, update or action.
     pub operation: Operation,
-    /// The request's key.
+    /// The request's key, at most its first 256 bytes.
     pub key: SmolStr,
     /// The request's payload, at most its first 4 KiB.
     pub payload: Payload,
@@ -134,7 +138,7 @@ impl DeadLetters {
                 target: target.clone(),
                 reason,
                 operation: request.operation,
-                key: request.key,
+                key: cut(&request.key, KEY_BYTES_KEPT).into(),
                 payload,
                 payload_bytes,
             };

@@ -152,7 +152,16 @@ impl Node {
     fn miss<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Result<(), AgentError>, Letter> {
         match self.create(to) {
             Ok((family, cell)) => {
-                let outcome = cell.push(letter, self.dead_letters());
+                // Under the route's lock, like every push: a route that goes takes the agent's counters with it.
+                let route = self.routes().read(cell.id);
+                let outcome = match route {
+                    Some(present) => present.push(letter, self.dead_letters()),
+                    None => {
+                        let reason = DeadLetterReason::AgentStopped;
+                        let error = AgentError::Stopped { name: display(to), reason: reason.to_string() };
+                        Ok(self.unroutable(to, letter, error, reason))
+                    }
+                };
                 self.activate(&family, &cell);
                 outcome
             }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use ractor::SupervisionEvent;
 use serde::{Deserialize, Serialize};
 
+use crate::text::{REASON_BYTES_MAX, cut};
+
 /// The reason an actor exited.
 ///
 /// OTP's `supervisor` divides reasons in two: `normal`, `shutdown` and `{shutdown, Term}` are *normal* exits, after which a
@@ -65,7 +67,9 @@ impl ExitReason {
                 Some(Self::Killed)
             }
             SupervisionEvent::ActorTerminated(_, _, reason) => Some(Self::of_stop(reason.as_deref())),
-            SupervisionEvent::ActorFailed(_, error) => Some(Self::Error(error.to_string().into())),
+            SupervisionEvent::ActorFailed(_, error) => {
+                Some(Self::Error(cut(&error.to_string(), REASON_BYTES_MAX).into()))
+            }
             _ => None,
         }
     }
@@ -78,8 +82,8 @@ impl ExitReason {
             Some("killed") => Self::Killed,
             Some("shutdown") => Self::Shutdown(None),
             Some(text) => match text.strip_prefix("shutdown: ") {
-                Some(why) => Self::Shutdown(Some(why.into())),
-                None => Self::Error(text.into()),
+                Some(why) => Self::Shutdown(Some(cut(why, REASON_BYTES_MAX).into())),
+                None => Self::Error(cut(text, REASON_BYTES_MAX).into()),
             },
         }
     }

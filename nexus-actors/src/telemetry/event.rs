@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
+use crate::agent::Operation;
 use crate::clock::{Clock, Millis};
 use crate::supervision::ExitReason;
 
@@ -142,6 +144,19 @@ pub enum Event {
         /// Why it could not be handled.
         reason: Arc<str>,
     },
+    /// A request that was sent, not asked, got an error for an answer. At most one such event is kept per second; the counters
+    /// have them all.
+    #[serde(rename = "agent.request_refused")]
+    RequestRefused {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// Query, update or action.
+        operation: Operation,
+        /// The request's key.
+        key: SmolStr,
+        /// The behavior's answer.
+        reason: Arc<str>,
+    },
     /// A feed started or resumed.
     #[serde(rename = "feed.started")]
     FeedStarted {
@@ -189,9 +204,33 @@ impl Event {
             Self::ChildUnresponsive { .. } => "supervision.child_unresponsive",
             Self::Escalated { .. } => "supervision.escalated",
             Self::DeadLetter { .. } => "route.dead_letter",
+            Self::RequestRefused { .. } => "agent.request_refused",
             Self::FeedStarted { .. } => "feed.started",
             Self::FeedCompleted { .. } => "feed.completed",
             Self::FeedFailed { .. } => "feed.failed",
+        }
+    }
+}
+
+impl Event {
+    /// Writes what an operator should not have to look for into the log.
+    fn log(&self) {
+        match self {
+            Self::ChildRestarted { supervisor, child, restarts, cause, reason } => {
+                tracing::warn!(%supervisor, %child, restarts, %cause, %reason, "restarted");
+            }
+            Self::StartFailed { supervisor, child, reason } => {
+                tracing::warn!(%supervisor, %child, %reason, "start failed");
+            }
+            Self::ChildUnresponsive { supervisor, child, waited_ms } => {
+                tracing::error!(%supervisor, %child, waited_ms, "does not end, although it was killed");
+            }
+            Self::Escalated { supervisor, reason } => tracing::error!(%supervisor, %reason, "gave up"),
+            Self::DeadLetter { target, reason } => tracing::warn!(agent = %target, %reason, "dead letter"),
+            Self::RequestRefused { agent, operation, key, reason } => {
+                tracing::warn!(%agent, operation = operation.name(), %key, %reason, "refused a request that nobody asked");
+            }
+            _ => {}
         }
     }
 }
@@ -254,6 +293,7 @@ impl Events {
 
     /// Appends `event`, stamps it and sends it to every listener.
     pub fn emit(&self, event: Event) {
+        event.log();
         let at = self.inner.clock.now();
         let mut ring = self.inner.ring.lock();
         let seq = ring.next_seq;

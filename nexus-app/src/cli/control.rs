@@ -40,10 +40,10 @@ pub(crate) struct KillArgs {
 /// Stop an agent in order, and keep it stopped
 ///
 /// It ends after its current message and runs its post_stop; what waits in its inbox goes to the dead letters. `nexus restart`
-/// starts it again.
+/// starts it again. A member of a family (`aircraft/*`) is forgotten instead, and comes to life anew with its next message.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  nexus stop aircraft/N14228              End it; `nexus restart` starts it again"
+    after_help = "Examples:\n  nexus stop tower                        End it; `nexus restart tower` starts it again"
 )]
 pub(crate) struct StopArgs {
     /// The agent's name, such as aircraft/N14228

@@ -130,9 +130,16 @@ async fn show_results(
         options.say(&format!("feed {feed} failed: {reason}"));
     }
     let tally = node.node().tally();
+    let refused = node.node().refused();
+    if refused > 0 {
+        let events = "`nexus events --event agent.request_refused` names some";
+        options.say(&format!("agents refused {} requests of those they processed: {events}", count(refused)));
+    }
     let shown = options.progress.suspend(|| {
         if options.format == Format::Json {
-            context.out.json(&json!({ "feeds": statuses, "messages": tally, "reports": made }))?;
+            context.out.json(
+                &json!({ "feeds": statuses, "messages": tally, "refused": refused, "reports": made }),
+            )?;
         } else {
             for status in &statuses {
                 context.out.line(&summary(status))?;

@@ -61,6 +61,8 @@ pub struct AgentView {
     pub rejected: u64,
     /// Messages accepted and not handled to the end.
     pub dead_lettered: u64,
+    /// Among the processed: sent, not asked, and answered with an error.
+    pub refused: u64,
     /// Milliseconds since its actor started; 0 if it does not run.
     pub uptime_ms: u64,
     /// Its last exit.
@@ -82,6 +84,7 @@ impl AgentView {
             processed: overview.processed,
             rejected: overview.rejected,
             dead_lettered: overview.dead_lettered,
+            refused: overview.refused,
             uptime_ms: overview.uptime_ms,
             last_exit: overview.exits.last().map(|exit| exit_view(exit, clock)),
         }

@@ -23,6 +23,7 @@ struct Sample {
     deepest_inbox: u64,
     dead_letters: Vec<(DeadLetterReason, u64)>,
     updates: u64,
+    refused: u64,
     events: Vec<(&'static str, u64)>,
 }
 
@@ -45,6 +46,7 @@ impl Sample {
             tally: node.tally(),
             dead_letters: node.dead_letters().counts(),
             updates: node.updates(),
+            refused: node.refused(),
             events: node.events().counts(),
         }
     }
@@ -108,9 +110,12 @@ impl NodeMetrics {
         self.gauge(meter, "nexus.inbox.depth.max", "Messages in the fullest inbox", |sample| {
             sample.deepest_inbox
         });
-        self.counter(meter, "nexus.agent.state_updates", "Updates handled to the end", |sample| {
-            sample.updates
-        });
+        self.counter(
+            meter,
+            "nexus.agent.state_updates",
+            "Updates handled to the end, also those that were refused",
+            |sample| sample.updates,
+        );
         self.counter(
             meter,
             "nexus.restarts",
@@ -139,6 +144,12 @@ impl NodeMetrics {
             "nexus.messages.rejected",
             "Messages refused because an inbox was full",
             |sample| sample.tally.rejected,
+        );
+        self.counter(
+            meter,
+            "nexus.messages.refused",
+            "Messages among the processed ones that were sent, not asked, and answered with an error",
+            |sample| sample.refused,
         );
         self.gauge(meter, "nexus.messages.queued", "Messages waiting or being handled", |sample| {
             sample.tally.queued

@@ -14,6 +14,7 @@ use crate::supervision::reason::ExitReason;
 use crate::supervision::spec::Shutdown;
 use crate::supervision::strategy::Restart;
 use crate::telemetry::Event;
+use crate::text::{REASON_BYTES_MAX, cut};
 
 /// One thing at a time, and what waits for it.
 pub(super) struct Lane<S> {
@@ -247,7 +248,7 @@ impl<S: Clone, P: Process> Core<S, P> {
         let Some(child) = self.table.get(key) else { return };
         let (id, temporary) = (child.id.clone(), child.rules.restart == Restart::Temporary);
         let boot_error = format!("child `{id}`: {error}");
-        let reason = ExitReason::StartFailed(error);
+        let reason = ExitReason::StartFailed(cut(&error, REASON_BYTES_MAX).into());
         self.record_failed_start(key, &reason);
         let supervisor = self.path.clone();
         self.emit(Event::StartFailed { supervisor, child: id.clone(), reason: reason.clone() });

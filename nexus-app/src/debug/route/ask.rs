@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
-use nexus_actors::Node;
 use nexus_actors::agent::{Operation, Payload, Request};
 use nexus_actors::telemetry::{TraceContext, in_root_span};
+use nexus_actors::{AgentError, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -15,6 +15,9 @@ use crate::debug::auth::check_control;
 use crate::debug::guard::Deadline;
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::state::DebugState;
+
+/// The longest key in bytes.
+const KEY_BYTES_MAX: usize = 1024;
 
 /// How long the answer may take unless the client says otherwise.
 const TIMEOUT_MS: u64 = 5000;
@@ -26,7 +29,7 @@ pub(crate) struct RequestBody {
     /// `query`, `update` or `action`.
     #[schema(value_type = String, example = "query")]
     operation: Operation,
-    /// The key to read or set, or the action's name.
+    /// The key to read or set, or the action's name; at most 1,024 bytes.
     key: String,
     /// New value, arguments, or a query's default: any JSON. Default: none.
     #[serde(default)]
@@ -47,6 +50,10 @@ pub(crate) struct RequestBody {
 impl RequestBody {
     /// The request it stands for.
     pub(crate) fn request(&self, node: &Node, payload_bytes_max: usize) -> Result<Request, Problem> {
+        if self.key.len() > KEY_BYTES_MAX {
+            let detail = format!("the key has {} bytes; at most {KEY_BYTES_MAX} are allowed", self.key.len());
+            return Err(bad_field("key", &detail, "send what is long as the payload"));
+        }
         let value = match (self.operation, &self.payload, &self.default) {
             (Operation::Query, Some(_), Some(_)) => {
                 let detail = "a query's payload is its default, and there is another `default`";
@@ -142,6 +149,9 @@ pub(crate) async fn ask(
 ) -> Result<Json<Answer>, Problem> {
     if body.operation != Operation::Query {
         check_control(state)?;
+    } else if state.node().agent(name).is_none() {
+        // A query only looks: it brings no member of a family to life.
+        return Err(AgentError::UnknownAgent { name: name.to_owned() }.into());
     }
     let request = body.request(state.node(), state.sources().payload_bytes_max)?;
     let timeout = body.timeout(state.config().request_timeout, deadline.left())?;

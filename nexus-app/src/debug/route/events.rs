@@ -183,7 +183,8 @@ fn subject(event: &Event) -> &str {
     match event {
         Event::AgentStarted { agent, .. }
         | Event::AgentStopped { agent, .. }
-        | Event::AgentIntelligenceAdapted { agent, .. } => agent,
+        | Event::AgentIntelligenceAdapted { agent, .. }
+        | Event::RequestRefused { agent, .. } => agent,
         Event::ChildStarted { child, .. }
         | Event::ChildExited { child, .. }
         | Event::ChildRestarted { child, .. }
