@@ -1,17 +1,11 @@
 //! `cargo run --example thermostat -- run nexus-app/examples/thermostat.toml`: your own behavior in your own binary.
 
 use nexus_app::prelude::*;
-
 /// A room as its `args` in the topology begin it: degrees wanted, and whether the heating is on.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Room {
     target: f64,
     heating: bool,
-}
-
-#[derive(serde::Deserialize)]
-struct Reading {
-    celsius: f64,
 }
 
 impl Reactive for Room {
@@ -31,8 +25,9 @@ impl Reactive for Room {
         Ok(value)
     }
     fn act(&mut self, name: &str, arguments: &Payload) -> Reply {
-        let ("reading", Reading { celsius }) = (name, arguments.decode()?) else {
-            return Err(AgentError::Unsupported { what: format!("action `{name}`; known is reading") });
+        let readings: std::collections::BTreeMap<String, f64> = arguments.decode()?;
+        let ("reading", Some(&celsius)) = (name, readings.get("celsius")) else {
+            return Err(AgentError::Unsupported { what: "anything but `reading` with `celsius`".into() });
         };
         self.heating = celsius < self.target + if self.heating { 0.5 } else { -0.5 };
         Payload::encode(&self.heating)

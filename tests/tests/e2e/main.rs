@@ -13,6 +13,7 @@ mod kill;
 mod kill_http;
 mod memory;
 mod node;
+mod readme;
 mod stops;
 mod summaries;
 mod tidy;
