@@ -17,7 +17,7 @@ use super::cell::{AgentCell, InFlight};
 use super::inbox::Letter;
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
-use super::reply::{Fate, ReplyPort, heard};
+use super::reply::{Fate, ReplyPort, heard, listen};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
@@ -234,13 +234,8 @@ where
         let traced = request.trace().is_some();
         let message = AgentMessage::Request(request, reply);
         // Pinned here, so that the two ways to await it do not each hold a copy.
-        let mut behavior = pin!(self.0.handle(myself.clone(), message, &mut state.inner));
-        let mut unheard = None;
-        let mut handling = pin!(poll_fn(|context| {
-            let (ready, refusal) = heard(behavior.as_mut(), context);
-            unheard = refusal.or(unheard.take());
-            ready
-        }));
+        let mut handling = pin!(self.0.handle(myself.clone(), message, &mut state.inner));
+        listen();
         let result = if traced {
             in_span(&state.cell.name, in_flight.request(), handling.as_mut()).await
         } else {
@@ -248,7 +243,7 @@ where
         };
         match result {
             Ok(()) => {
-                if let Some(refusal) = unheard {
+                if let Some(refusal) = heard() {
                     state.cell.refused(in_flight.request(), &refusal, &state.node);
                 }
                 in_flight.completed();

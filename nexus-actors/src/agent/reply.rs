@@ -5,11 +5,9 @@
 //! Otherwise (a port a behavior kept for later) the answer is `NoReply` at once. So an asker never waits for its time-out
 //! just because an agent failed.
 
-use std::cell::RefCell;
-use std::pin::Pin;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use ractor::RpcReplyPort;
@@ -20,19 +18,23 @@ use super::payload::Payload;
 use crate::error::AgentError;
 
 thread_local! {
-    /// The last refusal of a request that nobody asked, said in the poll that is under way on this thread: see [`heard`].
+    /// Whether [`UNHEARD`] was set: looked at with every message, so it is a plain flag without a destructor.
+    static IS_UNHEARD: Cell<bool> = const { Cell::new(false) };
+    /// The last refusal of a request that nobody asked, said on this thread: see [`heard`].
     static UNHEARD: RefCell<Option<AgentError>> = const { RefCell::new(None) };
 }
 
-/// Polls `handling`, and tells of a request that was sent, not asked, and got an error for an answer: nobody else would.
-pub(crate) fn heard<F: Future>(
-    handling: Pin<&mut F>,
-    context: &mut Context<'_>,
-) -> (Poll<F::Output>, Option<AgentError>) {
-    // What was said outside of any handling concerns nobody here.
-    UNHEARD.take();
-    let ready = handling.poll(context);
-    (ready, UNHEARD.take())
+/// Forgets what was refused on this thread so far.
+#[inline]
+pub(crate) fn listen() {
+    IS_UNHEARD.set(false);
+}
+
+/// The last refusal, since [`listen`], of a request that was sent, not asked: nobody else would hear of it. A behavior that
+/// refuses and then waits may be heard under the name of the agent that its thread serves next; the count is right in any case.
+#[inline]
+pub(crate) fn heard() -> Option<AgentError> {
+    if IS_UNHEARD.replace(false) { UNHEARD.take() } else { None }
 }
 
 /// A value, or why there is none.
@@ -94,7 +96,10 @@ impl ReplyPort {
             (reply, _) => reply,
         };
         match (std::mem::replace(&mut self.to, Answer::Nobody), reply) {
-            (Answer::Nobody, Err(error)) => UNHEARD.set(Some(error)),
+            (Answer::Nobody, Err(error)) => {
+                UNHEARD.set(Some(error));
+                IS_UNHEARD.set(true);
+            }
             (to, reply) => to.send(reply),
         }
     }
