@@ -12,7 +12,7 @@ use super::id::AgentId;
 use super::inbox::{Inbox, Letter, Pushed};
 use super::level::Level;
 use super::message::{AgentMessage, HostMessage, Request};
-use super::reply::{Fate, ReplyPort};
+use super::reply::{Fate, ReplyPort, heard};
 use crate::clock::Millis;
 use crate::error::AgentError;
 use crate::node::Node;
@@ -247,9 +247,12 @@ impl AgentCell {
 
     /// The behavior refused a request that nobody waits for.
     #[cold]
-    pub(crate) fn refused(&self, request: &Request, refusal: &AgentError, node: &Node) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        node.note_refusal(&self.name, request, refusal);
+    #[inline(never)]
+    pub(crate) fn refused(&self, request: &Request, node: &Node) {
+        if let Some(refusal) = heard() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            node.note_refusal(&self.name, request, &refusal);
+        }
     }
 
     /// The agent ended for good. Idempotent: only the first call empties the inbox.

@@ -17,7 +17,7 @@ use super::cell::{AgentCell, InFlight};
 use super::inbox::Letter;
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
-use super::reply::{Fate, ReplyPort, heard, listen};
+use super::reply::{Fate, ReplyPort, is_refused, listen};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
@@ -243,8 +243,8 @@ where
         };
         match result {
             Ok(()) => {
-                if let Some(refusal) = heard() {
-                    state.cell.refused(in_flight.request(), &refusal, &state.node);
+                if is_refused() {
+                    state.cell.refused(in_flight.request(), &state.node);
                 }
                 in_flight.completed();
             }

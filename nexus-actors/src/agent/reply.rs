@@ -30,11 +30,18 @@ pub(crate) fn listen() {
     IS_UNHEARD.set(false);
 }
 
-/// The last refusal, since [`listen`], of a request that was sent, not asked: nobody else would hear of it. A behavior that
+/// Whether, since [`listen`], a request that was sent, not asked, was refused: nobody else would hear of it. A behavior that
 /// refuses and then waits may be heard under the name of the agent that its thread serves next; the count is right in any case.
 #[inline]
+pub(crate) fn is_refused() -> bool {
+    IS_UNHEARD.get()
+}
+
+/// That refusal.
+#[cold]
 pub(crate) fn heard() -> Option<AgentError> {
-    if IS_UNHEARD.replace(false) { UNHEARD.take() } else { None }
+    IS_UNHEARD.set(false);
+    UNHEARD.take()
 }
 
 /// A value, or why there is none.
