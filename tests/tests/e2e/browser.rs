@@ -267,6 +267,7 @@ fn the_page_survives_its_node() {
         page.press(Key::Enter).await;
         page.until(&row("nexus")).await;
 
+        page.until(&row("carrier/UA")).await;
         page.eval(&format!("({}).click()", row("carrier/UA"))).await;
         page.until(
             "document.getElementById('no-control').textContent.includes('debug.allow_control = true')",
