@@ -1,11 +1,10 @@
 //! Steering the tree: finding who supervises what, and waiting no longer than the client does.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use axum::http::{StatusCode, header};
 use nexus_actors::AgentError;
-use nexus_actors::supervision::{ChildView, SupervisorError, SupervisorRef, SupervisorView};
+use nexus_actors::supervision::{ChildView, Found, SupervisorError, SupervisorRef};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -36,13 +35,11 @@ pub(crate) fn place_of_agent(state: &DebugState, name: &str) -> Result<Place, Pr
     if state.node().agent(name).is_none() {
         return Err(unknown().into());
     }
-    let mut open: Vec<Arc<SupervisorView>> = vec![state.root()?];
-    while let Some(view) = open.pop() {
-        if let (Some(child), Some(supervisor)) = (view.child(name), view.supervisor()) {
-            let path = format!("{}/{name}", view.path());
-            return Ok(Place { supervisor, child, path });
-        }
-        open.extend(view.nested());
+    if let Some(Found::Child { supervisor: view, child }) = state.root()?.locate(name)
+        && let Some(supervisor) = view.supervisor()
+    {
+        let path = format!("{}/{name}", view.path());
+        return Ok(Place { supervisor, child: *child, path });
     }
     Err(Problem::new(
         StatusCode::CONFLICT,
