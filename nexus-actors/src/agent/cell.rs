@@ -9,10 +9,10 @@ use ractor::{ActorRef, ActorStatus};
 use serde::{Deserialize, Serialize};
 
 use super::id::AgentId;
-use super::inbox::{Inbox, Letter, Pushed};
+use super::inbox::{Inbox, Letter, Letters, Pushed};
 use super::level::Level;
 use super::message::{AgentMessage, HostMessage, Request};
-use super::reply::{Fate, ReplyPort, heard};
+use super::reply::heard;
 use crate::clock::Millis;
 use crate::error::AgentError;
 use crate::node::Node;
@@ -116,6 +116,16 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
+/// What became of a letter.
+pub(crate) enum Sent {
+    /// It is in the inbox.
+    Done,
+    /// It is not: the inbox is full.
+    Full(Letter),
+    /// It is among the dead letters.
+    Failed(AgentError),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct AgentCell {
@@ -170,28 +180,25 @@ impl AgentCell {
         u64::from(self.inbox_limit)
     }
 
-    /// Enqueues a letter and wakes the agent (`Ok(Ok)`); dead-letters it if the agent has stopped (`Ok(Err)`); gives it back
-    /// if the inbox is full.
+    /// Enqueues a letter and wakes the agent; dead-letters it if the agent has stopped.
     #[inline]
-    pub(crate) fn push(&self, letter: Letter, dead: &DeadLetters) -> Result<Result<(), AgentError>, Letter> {
-        let inbox = self.inbox();
-        if inbox.is_closed() {
-            return Ok(Err(self.refuse(letter, dead)));
+    pub(crate) fn push(&self, letter: Letter, dead: &DeadLetters) -> Sent {
+        match self.inbox().push(letter, self.limit()) {
+            Pushed::Queued => Sent::Done,
+            Pushed::Wake => {
+                self.wake();
+                Sent::Done
+            }
+            Pushed::Full(letter) => Sent::Full(letter),
+            Pushed::Closed(letter) => Sent::Failed(self.refuse(letter, dead)),
         }
-        match inbox.push(letter, self.limit())? {
-            Pushed::Queued => {}
-            Pushed::Wake => self.wake(),
-            Pushed::Closed => self.drain_dead(dead, DeadLetterReason::AgentStopped),
-        }
-        Ok(Ok(()))
     }
 
     #[cold]
     fn refuse(&self, letter: Letter, dead: &DeadLetters) -> AgentError {
-        self.direct(false);
-        dead.push(&self.name, letter.request, DeadLetterReason::AgentStopped);
+        self.bury_direct(letter.request, dead, DeadLetterReason::AgentStopped);
         let error = self.stopped(DeadLetterReason::AgentStopped);
-        letter.reply.error(error.clone());
+        letter.answer.send(Err(error.clone()));
         error
     }
 
@@ -234,9 +241,20 @@ impl AgentCell {
         self.level.store(level as u8, Ordering::Relaxed);
     }
 
+    /// Takes letters from the inbox in exchange for the empty buffer `letters`.
+    pub(crate) fn take(&self, letters: &mut Letters) {
+        self.inbox().take(letters, self.limit());
+    }
+
+    /// Puts letters that were taken back in front of the others. `false` if the inbox is closed: they stay where they are.
+    pub(crate) fn give_back(&self, letters: &mut Letters) -> bool {
+        self.inbox().give_back(letters, self.limit())
+    }
+
     /// A letter from the inbox was handled to the end.
+    #[inline]
     pub(crate) fn processed(&self) {
-        self.inbox().processed(self.limit());
+        self.inbox().processed();
     }
 
     /// A message came past the inbox and ended.
@@ -270,16 +288,33 @@ impl AgentCell {
     }
 
     fn drain_dead(&self, dead: &DeadLetters, reason: DeadLetterReason) {
-        while let Some(letter) = self.inbox().pop() {
+        loop {
+            let mut letters = Letters::new();
+            self.take(&mut letters);
+            if letters.is_empty() {
+                return;
+            }
+            self.bury_all(letters, dead, reason);
+        }
+    }
+
+    pub(super) fn bury_all(&self, letters: Letters, dead: &DeadLetters, reason: DeadLetterReason) {
+        for letter in letters {
             self.bury(letter.request, dead, reason);
-            letter.reply.error(self.stopped(reason));
+            letter.answer.send(Err(self.stopped(reason)));
         }
     }
 
     /// Dead-letters a request from the inbox and counts it.
     pub(crate) fn bury(&self, request: Request, dead: &DeadLetters, reason: DeadLetterReason) {
         // Counted before it is visible, so that nobody sees a dead letter that the agent's tally lacks.
-        self.inbox().dead_lettered(self.limit());
+        self.inbox().dead_lettered();
+        dead.push(&self.name, request, reason);
+    }
+
+    /// Dead-letters a request that came past the inbox and counts it.
+    pub(crate) fn bury_direct(&self, request: Request, dead: &DeadLetters, reason: DeadLetterReason) {
+        self.direct(false);
         dead.push(&self.name, request, reason);
     }
 
@@ -339,68 +374,4 @@ impl AgentCell {
             exits: self.exits.lock().clone(),
         }
     }
-}
-
-/// The message being handled. Dropped without [`InFlight::completed`] (an error, a panic, a kill), it dead-letters its request
-/// and answers everybody the behavior left waiting.
-pub(crate) struct InFlight<'a> {
-    cell: &'a AgentCell,
-    dead: &'a DeadLetters,
-    fate: &'a Fate,
-    /// A copy, whose parts are reference-counted or small.
-    request: Option<Request>,
-    from_inbox: bool,
-    error: Option<String>,
-}
-
-impl<'a> InFlight<'a> {
-    pub(crate) fn new(
-        cell: &'a AgentCell,
-        dead: &'a DeadLetters,
-        fate: &'a Fate,
-        request: Request,
-        from_inbox: bool,
-    ) -> Self {
-        Self { cell, dead, fate, request: Some(request), from_inbox, error: None }
-    }
-
-    /// The request being handled.
-    pub(crate) fn request(&self) -> &Request {
-        self.request.as_ref().expect("present until the guard is consumed")
-    }
-
-    /// The behavior handled the message to the end.
-    #[inline]
-    pub(crate) fn completed(mut self) {
-        self.request = None;
-        if self.from_inbox {
-            self.cell.processed();
-        } else {
-            self.cell.direct(true);
-        }
-    }
-
-    /// The behavior returned an error.
-    pub(crate) fn failed(mut self, error: String) {
-        self.error = Some(error);
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        let Some(request) = self.request.take() else { return };
-        if self.from_inbox {
-            self.cell.bury(request, self.dead, DeadLetterReason::Crashed);
-        } else {
-            self.cell.direct(false);
-            self.dead.push(&self.cell.name, request, DeadLetterReason::Crashed);
-        }
-        let reason = self.error.take().unwrap_or_else(|| "it was killed or panicked".into());
-        self.fate.end(AgentError::Crashed { reason });
-    }
-}
-
-/// Makes a letter of a request and its reply port.
-pub(crate) const fn letter(request: Request, reply: ReplyPort) -> Letter {
-    Letter { request, reply }
 }

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
+use super::batch::Batch;
 use super::behavior::AgentSpec;
-use super::cell::{AgentCell, InFlight};
-use super::inbox::Letter;
+use super::cell::AgentCell;
+use super::inbox::{Letter, Letters};
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
-use super::reply::{Fate, ReplyPort, is_refused, listen};
+use super::reply::{Answer, Fate, ReplyPort, is_refused, listen};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
@@ -56,6 +57,15 @@ pub struct AgentState<S> {
     handled: u64,
     /// How often to look again at an empty inbox, 1 to [`LOOKS_MAX`].
     looks_max: u8,
+    /// Room for the next batch, kept while there is more to come.
+    spare: Letters,
+}
+
+impl<S> AgentState<S> {
+    /// What a batch borrows while the behavior has its state.
+    fn handles(&self) -> (Node, Arc<AgentCell>, Arc<Fate>) {
+        (self.node.clone(), self.cell.clone(), self.fate.clone())
+    }
 }
 
 impl<A> Actor for Agent<A>
@@ -83,7 +93,16 @@ where
         }
         let inner = self.0.pre_start(myself.clone(), spec).await?;
         let incarnation = cell.attach(myself, node.clock().now());
-        Ok(AgentState { inner, node, cell, fate: Arc::default(), incarnation, handled: 0, looks_max: 1 })
+        Ok(AgentState {
+            inner,
+            node,
+            cell,
+            fate: Arc::default(),
+            incarnation,
+            handled: 0,
+            looks_max: 1,
+            spare: Letters::new(),
+        })
     }
 
     async fn post_start(
@@ -134,8 +153,10 @@ where
                 self.0.handle(myself, AgentMessage::Inspect(reply), &mut state.inner).await
             }
             AgentMessage::Request(request, reply) => {
-                let direct = Source::Direct(Box::new(Letter { request, reply }));
-                self.one(&myself, state, direct).await.map(drop)
+                let (node, cell, fate) = state.handles();
+                let letter = Letter { request, answer: reply.into_answer() };
+                let mut batch = Batch::direct(&cell, node.dead_letters(), &fate, letter);
+                self.one(&myself, state, &mut batch).await.map(drop)
             }
         }
     }
@@ -164,16 +185,20 @@ where
         myself: ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
-        let mut left = state.node.batch();
+        let (node, cell, fate) = state.handles();
+        let spare = std::mem::take(&mut state.spare);
+        let mut batch = Batch::from_inbox(&cell, node.dead_letters(), &fate, spare);
+        let mut left = node.batch();
         let mut looks = 0;
         loop {
-            if self.one(&myself, state, Source::Inbox).await? {
+            if self.one(&myself, state, &mut batch).await? {
                 if looks > 0 {
                     state.looks_max = (state.looks_max * 2).min(LOOKS_MAX);
                     looks = 0;
                 }
                 left -= 1;
                 if left == 0 {
+                    state.spare = batch.finish();
                     // Fails only when the actor is about to end; its successor wakes itself.
                     let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
                     return Ok(());
@@ -183,76 +208,57 @@ where
                 requeue().await;
             } else {
                 state.looks_max = (state.looks_max / 2).max(1);
-                if state.cell.inbox().rest() {
+                if cell.inbox().rest() {
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Hands one request to the behavior and accounts for it, however it ends. `false` if there is none.
-    ///
-    /// The request is taken from its source here: it is large, and every call it passed through would copy it.
+    /// Hands the first request of the batch to the behavior and accounts for it, however it ends. `false` if there is none.
     async fn one(
         &self,
         myself: &ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
-        source: Source,
+        batch: &mut Batch<'_>,
     ) -> Result<bool, ActorProcessingErr> {
-        let (letter, from_inbox) = match source {
-            Source::Inbox => (state.cell.inbox().pop(), true),
-            Source::Direct(letter) => (Some(*letter), false),
-        };
-        let Some(Letter { request, mut reply }) = letter else { return Ok(false) };
-        if let Some(reason) = expired(&request, &reply, &state.node) {
-            let error = match reason {
-                DeadLetterReason::Expired => AgentError::DeadlineExceeded,
-                _ => AgentError::NoReply,
-            };
-            reply.error(error);
-            if from_inbox {
-                state.cell.bury(request, state.node.dead_letters(), reason);
-            } else {
-                state.cell.direct(false);
-                state.node.dead_letters().push(&state.cell.name, request, reason);
-            }
+        let Some(Letter { request, answer }) = batch.first() else { return Ok(false) };
+        if let Some((reason, error)) = expired(request, answer, &state.node) {
+            batch.bury(reason, error);
             return Ok(true);
         }
-        let asked = reply.is_wanted();
-        if asked {
+        let asked = answer.is_wanted();
+        let reply = if asked {
+            state.fate.begin();
             let default = (request.operation == Operation::Query && !request.payload.is_empty())
                 .then(|| request.payload.clone());
-            reply.bind(default, &state.fate);
-            state.fate.begin();
-        }
+            ReplyPort::bound(answer.take(), default, &state.fate)
+        } else {
+            ReplyPort::nobody()
+        };
         let started = (state.handled % TIMED_EVERY == 0).then(tokio::time::Instant::now);
         state.handled = state.handled.wrapping_add(1);
         let updates = request.operation == Operation::Update;
-
-        let in_flight =
-            InFlight::new(&state.cell, state.node.dead_letters(), &state.fate, request.clone(), from_inbox);
         let traced = request.trace().is_some();
-        let message = AgentMessage::Request(request, reply);
+
+        let message = AgentMessage::Request(request.clone(), reply);
+        batch.begin();
         // Pinned here, so that the two ways to await it do not each hold a copy.
         let mut handling = pin!(self.0.handle(myself.clone(), message, &mut state.inner));
         listen();
         let result = if traced {
-            in_span(&state.cell.name, in_flight.request(), handling.as_mut()).await
+            in_span(&state.cell.name, batch.request(), handling.as_mut()).await
         } else {
             handling.as_mut().await
         };
-        match result {
-            Ok(()) => {
-                if is_refused() {
-                    state.cell.refused(in_flight.request(), &state.node);
-                }
-                in_flight.completed();
-            }
-            Err(error) => {
-                in_flight.failed(cut(&error.to_string(), REASON_BYTES_MAX).into_owned());
-                return Err(error);
-            }
+        if let Err(error) = result {
+            batch.failed(cut(&error.to_string(), REASON_BYTES_MAX).into_owned());
+            return Err(error);
         }
+        if is_refused() {
+            state.cell.refused(batch.request(), &state.node);
+        }
+        batch.completed();
         if asked {
             state.fate.end(AgentError::NoReply);
         }
@@ -264,13 +270,6 @@ where
         }
         Ok(true)
     }
-}
-
-/// Where a message comes from.
-enum Source {
-    Inbox,
-    /// Past the inbox, by plain ractor. Boxed, because it is rare and large.
-    Direct(Box<Letter>),
 }
 
 /// Goes to the back of the run queue, where another worker may take it. tokio's `yield_now` would wait for this worker's whole
@@ -289,9 +288,9 @@ async fn requeue() {
 
 /// Why a request should not be handled any more.
 #[inline]
-fn expired(request: &Request, reply: &ReplyPort, node: &Node) -> Option<DeadLetterReason> {
+fn expired(request: &Request, answer: &Answer, node: &Node) -> Option<(DeadLetterReason, AgentError)> {
     if request.deadline().is_some_and(|deadline| node.clock().now() > deadline) {
-        return Some(DeadLetterReason::Expired);
+        return Some((DeadLetterReason::Expired, AgentError::DeadlineExceeded));
     }
-    reply.is_cancelled().then_some(DeadLetterReason::Cancelled)
+    answer.is_cancelled().then_some((DeadLetterReason::Cancelled, AgentError::NoReply))
 }

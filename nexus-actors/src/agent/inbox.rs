@@ -1,230 +1,325 @@
-//! The bounded inbox of one agent (design decision D5): a lock-free queue that belongs to the agent's route, not to its actor,
-//! so it survives the agent's crash.
+//! The bounded inbox of one agent (design decision D5): a queue that belongs to the agent's route, not to its actor, so it
+//! survives the agent's crash.
 //!
 //! ```text
 //!            push finds it idle: casts one Wake
 //!   Idle ────────────────────────────────────────▶ Scheduled
 //!    ▲                                                 │ host drains a batch
-//!    └──────────── queue empty, checked again ─────────┘   (more left: wakes itself, stays Scheduled)
-//!   any ── retire ──▶ Closed: whoever pushes now drains into the dead letters
+//!    └────────────────── queue empty ──────────────────┘   (more left: wakes itself, stays Scheduled)
+//!   any ── close ──▶ Closed: whoever pushes now gets the letter back
 //! ```
 //!
-//! Accounting: `accepted` counts pushes, `processed` and `dead_lettered` count ends, so
-//! `queued = accepted − processed − dead_lettered` includes the message being handled.
+//! Senders append to one buffer under a lock that is held for a few nanoseconds; the consumer exchanges that buffer for an
+//! empty one and handles its letters without touching anything that senders touch. A lock-free queue was slower: both sides pay
+//! for shared cache lines with every letter, and an agent that gets one letter for a block of 31.
 //!
-//! Senders and the consumer write to different cache lines, and a sender reads the consumer's line only when the inbox looks
-//! full from what was known before.
+//! Accounting: `accepted` counts pushes, `processed` and `dead_lettered` count ends, so
+//! `queued = accepted − processed − dead_lettered` includes the letters in the consumer's hands.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::cell::Tally;
 use super::message::Request;
-use super::reply::ReplyPort;
+use super::reply::Answer;
 
-/// A request in an inbox.
+/// A request in an inbox. Kept small: both sides pay for every cache line of it.
 #[derive(Debug)]
 pub(crate) struct Letter {
     pub(crate) request: Request,
-    pub(crate) reply: ReplyPort,
+    pub(crate) answer: Answer,
 }
 
-const IDLE: u8 = 0;
-const SCHEDULED: u8 = 1;
-const CLOSED: u8 = 2;
+/// Letters in the order they came.
+pub(crate) type Letters = VecDeque<Letter>;
 
-/// What a successful push asks of its caller.
+/// Letters an idle inbox keeps room for; the room of a longer burst is given back.
+const ROOM_KEPT: usize = 4;
+
+/// Whether somebody is going to look into the inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
-    /// The agent is scheduled already.
-    Queued,
-    /// The agent was idle: cast it a `Wake`.
-    Wake,
-    /// The inbox closed meanwhile: drain it into the dead letters.
+enum State {
+    Idle,
+    Scheduled,
     Closed,
+}
+
+/// What became of a push.
+#[derive(Debug)]
+pub(crate) enum Pushed {
+    /// It is in; the agent is scheduled already.
+    Queued,
+    /// It is in; the agent was idle: cast it a `Wake`.
+    Wake,
+    /// As many as allowed are waiting.
+    Full(Letter),
+    /// The agent has ended for good.
+    Closed(Letter),
 }
 
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    queue: SegQueue<Letter>,
-    senders: CachePadded<Senders>,
-    consumer: CachePadded<Consumer>,
+    gate: CachePadded<Mutex<Gate>>,
+    ends: CachePadded<Ends>,
 }
 
 /// What senders write.
 #[derive(Debug)]
-struct Senders {
-    accepted: AtomicU64,
-    /// A lower bound of the letters that have ended.
-    ended_known: AtomicU64,
-    state: AtomicU8,
-    rejected: AtomicU64,
+struct Gate {
+    state: State,
+    letters: Letters,
+    /// Letters that were given back: older than all in `letters`.
+    given_back: Letters,
+    accepted: u64,
+    rejected: u64,
+    /// A lower bound of the letters that have ended: the consumer's line is read only when the inbox looks full by it.
+    ended_known: u64,
+    /// Whether senders may wait for room: the consumer tells them, when it comes for more, that the inbox is half empty.
+    awaited: bool,
 }
 
-/// What the consumer writes, or reads with every letter.
+/// What the consumer writes with every letter.
 #[derive(Debug, Default)]
-struct Consumer {
+struct Ends {
+    /// Only the consumer writes it.
     processed: AtomicU64,
     dead_lettered: AtomicU64,
-    /// Senders that wait for room. The consumer notifies them when the queue is half empty.
-    waiting: AtomicUsize,
     room: Notify,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        let senders = Senders {
-            accepted: AtomicU64::new(0),
-            ended_known: AtomicU64::new(0),
-            state: AtomicU8::new(IDLE),
-            rejected: AtomicU64::new(0),
+        let gate = Gate {
+            state: State::Idle,
+            letters: Letters::new(),
+            given_back: Letters::new(),
+            accepted: 0,
+            rejected: 0,
+            ended_known: 0,
+            awaited: false,
         };
-        Self { queue: SegQueue::new(), senders: CachePadded::new(senders), consumer: CachePadded::default() }
+        Self { gate: CachePadded::new(Mutex::new(gate)), ends: CachePadded::default() }
     }
 
-    /// Enqueues `letter` unless `limit` are waiting already; then it comes back.
+    /// Enqueues `letter` unless `limit` are waiting already.
     #[inline]
-    pub(crate) fn push(&self, letter: Letter, limit: u64) -> Result<Pushed, Letter> {
-        let senders = &self.senders;
-        let before = senders.accepted.fetch_add(1, Ordering::Relaxed);
-        if before.saturating_sub(senders.ended_known.load(Ordering::Relaxed)) >= limit
-            && self.is_full(before, limit)
-        {
-            senders.accepted.fetch_sub(1, Ordering::Relaxed);
-            // While this letter was counted, the consumer may have found the inbox too full to tell those who wait for room.
-            self.make_room(limit);
-            return Err(letter);
+    pub(crate) fn push(&self, letter: Letter, limit: u64) -> Pushed {
+        let mut gate = self.gate.lock();
+        if gate.accepted - gate.ended_known >= limit && self.queued_at(&mut gate) >= limit {
+            return Pushed::Full(letter);
         }
-        self.queue.push(letter);
-        // SegQueue publishes with a sequentially consistent exchange, and this load is sequentially consistent too: either
-        // it sees the consumer's IDLE, or the consumer's second look at the queue sees this letter.
-        match senders.state.load(Ordering::SeqCst) {
-            SCHEDULED => Ok(Pushed::Queued),
-            IDLE => match senders.state.compare_exchange(IDLE, SCHEDULED, Ordering::SeqCst, Ordering::SeqCst)
-            {
-                Ok(_) => Ok(Pushed::Wake),
-                Err(CLOSED) => Ok(Pushed::Closed),
-                Err(_) => Ok(Pushed::Queued),
-            },
-            _ => Ok(Pushed::Closed),
+        let pushed = match gate.state {
+            State::Scheduled => Pushed::Queued,
+            State::Idle => Pushed::Wake,
+            State::Closed => return Pushed::Closed(letter),
+        };
+        gate.state = State::Scheduled;
+        gate.accepted += 1;
+        gate.letters.push_back(letter);
+        pushed
+    }
+
+    /// Takes the oldest letters, all there are or all that were given back, in exchange for the empty buffer `letters`. The caller
+    /// reports each as processed or dead-lettered, or gives it back.
+    pub(crate) fn take(&self, letters: &mut Letters, limit: u64) {
+        let mut gate = self.gate.lock();
+        let from = if gate.given_back.is_empty() { &mut gate.letters } else { &mut gate.given_back };
+        std::mem::swap(from, letters);
+        self.make_room(&mut gate, limit);
+    }
+
+    /// Puts letters that were taken back in front of the others. `false` if the inbox is closed: they stay where they are.
+    pub(crate) fn give_back(&self, letters: &mut Letters, limit: u64) -> bool {
+        let mut gate = self.gate.lock();
+        if gate.state == State::Closed {
+            return false;
         }
+        letters.append(&mut gate.given_back);
+        std::mem::swap(&mut gate.given_back, letters);
+        self.make_room(&mut gate, limit);
+        true
     }
 
-    /// Learns how many letters have ended, and says whether the inbox is full all the same.
-    #[cold]
-    fn is_full(&self, accepted: u64, limit: u64) -> bool {
-        let ended = self.ended();
-        self.senders.ended_known.store(ended, Ordering::Relaxed);
-        accepted.saturating_sub(ended) >= limit
+    /// A letter was handled to the end.
+    #[inline]
+    pub(crate) fn processed(&self) {
+        let before = self.ends.processed.load(Ordering::Relaxed);
+        self.ends.processed.store(before + 1, Ordering::Release);
     }
 
-    /// Takes the oldest letter. The caller must report it with [`Inbox::finish`].
-    pub(crate) fn pop(&self) -> Option<Letter> {
-        self.queue.pop()
+    /// A letter was not handled to the end.
+    pub(crate) fn dead_lettered(&self) {
+        self.ends.dead_lettered.fetch_add(1, Ordering::Release);
     }
 
-    /// A popped letter was handled to the end.
-    pub(crate) fn processed(&self, limit: u64) {
-        self.consumer.processed.fetch_add(1, Ordering::Release);
-        self.make_room(limit);
-    }
-
-    /// A popped letter was not handled to the end.
-    pub(crate) fn dead_lettered(&self, limit: u64) {
-        self.consumer.dead_lettered.fetch_add(1, Ordering::Release);
-        self.make_room(limit);
-    }
-
-    fn make_room(&self, limit: u64) {
-        if self.consumer.waiting.load(Ordering::Relaxed) != 0 && self.queued() <= limit / 2 {
-            self.consumer.room.notify_waiters();
+    fn make_room(&self, gate: &mut Gate, limit: u64) {
+        if gate.awaited && self.queued_at(gate) <= limit / 2 {
+            gate.awaited = false;
+            self.ends.room.notify_waiters();
         }
     }
 
     /// A sender was turned away.
     pub(crate) fn reject(&self) {
-        self.senders.rejected.fetch_add(1, Ordering::Relaxed);
+        self.gate.lock().rejected += 1;
     }
 
-    /// The consumer found the queue empty. `true` if it may rest; `false` if a letter came in between and it must go on.
+    /// The consumer found nothing, and its buffer is empty. `true` if it may rest; `false` if a letter has come and it must go on.
     pub(crate) fn rest(&self) -> bool {
-        if self.senders.state.compare_exchange(SCHEDULED, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-            return true; // closed
+        let mut gate = self.gate.lock();
+        if !gate.letters.is_empty() || !gate.given_back.is_empty() {
+            return false;
         }
-        self.queue.is_empty()
-            || self
-                .senders
-                .state
-                .compare_exchange(IDLE, SCHEDULED, Ordering::SeqCst, Ordering::SeqCst)
-                .is_err()
+        if gate.letters.capacity() > ROOM_KEPT {
+            gate.letters = Letters::new();
+        }
+        gate.given_back = Letters::new();
+        if gate.state == State::Scheduled {
+            gate.state = State::Idle;
+        }
+        true
     }
 
     /// A new incarnation takes over: it will wake itself, so pushes need not.
     pub(crate) fn open(&self) {
-        self.senders.state.store(SCHEDULED, Ordering::SeqCst);
+        self.gate.lock().state = State::Scheduled;
     }
 
-    /// Admits no more: every later push reports [`Pushed::Closed`]. Senders that wait for room are woken.
+    /// Admits no more: every later push gives the letter back. Senders that wait for room are woken.
     pub(crate) fn close(&self) {
-        self.senders.state.store(CLOSED, Ordering::SeqCst);
-        self.consumer.room.notify_waiters();
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.senders.state.load(Ordering::SeqCst) == CLOSED
-    }
-
-    fn ended(&self) -> u64 {
-        self.consumer.processed.load(Ordering::Acquire) + self.consumer.dead_lettered.load(Ordering::Acquire)
+        self.gate.lock().state = State::Closed;
+        self.ends.room.notify_waiters();
     }
 
     /// Letters waiting or being handled.
     pub(crate) fn queued(&self) -> u64 {
-        // The ends first: a letter accepted in between must not make the difference negative.
-        let ended = self.ended();
-        self.senders.accepted.load(Ordering::Acquire).saturating_sub(ended)
+        self.queued_at(&mut self.gate.lock())
     }
 
-    /// The inbox's counters. The ends are read first and the beginnings last, so that a letter that passes meanwhile may be
-    /// missing at its end, never at its beginning.
+    /// Under the lock nothing is accepted, and nothing ends that was not accepted.
+    #[cold]
+    fn queued_at(&self, gate: &mut Gate) -> u64 {
+        let ends = &self.ends;
+        gate.ended_known =
+            ends.processed.load(Ordering::Acquire) + ends.dead_lettered.load(Ordering::Acquire);
+        gate.accepted - gate.ended_known
+    }
+
+    /// The inbox's counters.
     pub(crate) fn tally(&self) -> Tally {
-        let processed = self.consumer.processed.load(Ordering::Acquire);
-        let dead_lettered = self.consumer.dead_lettered.load(Ordering::Acquire);
-        let rejected = self.senders.rejected.load(Ordering::Acquire);
-        let accepted = self.senders.accepted.load(Ordering::Acquire);
-        let queued = accepted.saturating_sub(processed + dead_lettered);
-        Tally { sent: accepted + rejected, processed, rejected, dead_lettered, queued }
+        let gate = self.gate.lock();
+        let processed = self.ends.processed.load(Ordering::Acquire);
+        let dead_lettered = self.ends.dead_lettered.load(Ordering::Acquire);
+        Tally {
+            sent: gate.accepted + gate.rejected,
+            processed,
+            rejected: gate.rejected,
+            dead_lettered,
+            queued: gate.accepted - processed - dead_lettered,
+        }
     }
 
     /// Waits until there may be room, or the inbox is closed.
     pub(crate) async fn room(&self, limit: u64) {
-        let _guard = Waiting::new(&self.consumer.waiting);
-        let notified = self.consumer.room.notified();
+        let notified = self.ends.room.notified();
         tokio::pin!(notified);
-        // Registered before the check, so that a notification between the two is not lost.
+        // Registered before the look, so that a notification between the two is not lost.
         notified.as_mut().enable();
-        if self.queued() < limit || self.is_closed() {
-            return;
+        {
+            let mut gate = self.gate.lock();
+            if gate.state == State::Closed || self.queued_at(&mut gate) < limit {
+                return;
+            }
+            gate.awaited = true;
         }
         notified.await;
     }
 }
 
-/// Counts a waiting sender for as long as it waits, even if its future is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
 
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(count)
+    use super::*;
+
+    fn letter(key: &str) -> Letter {
+        let request = Request::query(key);
+        Letter { request, answer: Answer::Nobody }
     }
-}
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+    fn keys(letters: &Letters) -> String {
+        letters.iter().map(|letter| letter.request.key.as_str()).collect()
+    }
+
+    /// Goal: the first push wakes, letters that are given back stay in front of those that came meanwhile, and the inbox rests
+    /// only when it is empty.
+    #[test]
+    fn letters_keep_their_order() {
+        let inbox = Inbox::new();
+        assert!(matches!(inbox.push(letter("a"), 9), Pushed::Wake));
+        assert!(matches!(inbox.push(letter("b"), 9), Pushed::Queued));
+        let mut taken = Letters::new();
+        inbox.take(&mut taken, 9);
+        assert!(matches!(inbox.push(letter("c"), 9), Pushed::Queued));
+        taken.pop_front();
+        inbox.processed();
+        assert!(inbox.give_back(&mut taken, 9) && taken.is_empty());
+        for expected in ["b", "c"] {
+            assert!(!inbox.rest(), "{expected} is still there");
+            inbox.take(&mut taken, 9);
+            assert_eq!(keys(&taken), expected);
+            taken.clear();
+            inbox.processed();
+        }
+        assert!(inbox.rest());
+        assert!(matches!(inbox.push(letter("d"), 9), Pushed::Wake));
+        let tally = inbox.tally();
+        assert_eq!((tally.sent, tally.processed, tally.queued), (4, 3, 1));
+    }
+
+    /// Goal: letters in the consumer's hands count against the limit; a sender that waits hears when half of it is free.
+    #[test]
+    fn waiting_senders_hear_of_room() {
+        let inbox = Inbox::new();
+        for key in ["a", "b", "c", "d"] {
+            assert!(!matches!(inbox.push(letter(key), 4), Pushed::Full(_)));
+        }
+        let mut taken = Letters::new();
+        inbox.take(&mut taken, 4);
+        assert!(matches!(inbox.push(letter("e"), 4), Pushed::Full(back) if back.request.key == "e"));
+        let mut room = Box::pin(inbox.room(4));
+        assert!(room.as_mut().now_or_never().is_none());
+        taken.pop_front();
+        inbox.processed();
+        assert!(inbox.give_back(&mut taken, 4));
+        assert!(room.as_mut().now_or_never().is_none(), "three of four are left");
+        inbox.take(&mut taken, 4);
+        taken.pop_front();
+        inbox.dead_lettered();
+        assert!(inbox.give_back(&mut taken, 4));
+        assert!(room.as_mut().now_or_never().is_some());
+        assert!(inbox.room(4).now_or_never().is_some(), "there is room: no wait");
+    }
+
+    /// Goal: a closed inbox takes nothing, neither new letters nor old ones, and holds nobody up.
+    #[test]
+    fn closed_is_closed() {
+        let inbox = Inbox::new();
+        assert!(matches!(inbox.push(letter("a"), 1), Pushed::Wake));
+        let mut taken = Letters::new();
+        inbox.take(&mut taken, 1);
+        let mut room = Box::pin(inbox.room(1));
+        assert!(room.as_mut().now_or_never().is_none());
+        inbox.close();
+        assert!(room.as_mut().now_or_never().is_some());
+        assert!(matches!(inbox.push(letter("b"), 9), Pushed::Closed(_)));
+        assert!(!inbox.give_back(&mut taken, 1));
+        assert_eq!(keys(&taken), "a");
+        inbox.open();
+        assert!(matches!(inbox.push(letter("c"), 9), Pushed::Queued), "its new incarnation wakes itself");
     }
 }

@@ -168,6 +168,12 @@ impl Request {
         self
     }
 
+    /// Makes it part of a distributed trace unless it is part of one already.
+    #[cold]
+    pub(crate) fn join(&mut self, trace: TraceContext) {
+        self.extras.get_or_insert_default().trace.get_or_insert(trace);
+    }
+
     /// What the sender knows about it; the defaults if it said nothing.
     #[must_use]
     pub fn hints(&self) -> Hints {

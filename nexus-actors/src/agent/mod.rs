@@ -4,6 +4,7 @@
 //! send ─▶ AgentCell (route entry: inbox, counters) ─ Wake ─▶ Agent<A> (ractor actor) ─▶ A::handle
 //! ```
 
+mod batch;
 mod behavior;
 mod cell;
 mod family;
@@ -23,7 +24,7 @@ mod start;
 mod start_test;
 
 pub use behavior::{AgentSpec, Behaviors};
-pub(crate) use cell::{AgentCell, letter};
+pub(crate) use cell::{AgentCell, Sent};
 pub use cell::{AgentExit, AgentOverview, AgentStatus, Tally};
 pub use family::AgentTemplate;
 pub(crate) use family::Family;
@@ -35,5 +36,6 @@ pub use message::{AgentMessage, Hints, HostMessage, Operation, Request, Routing}
 pub use name_pattern::{NAME_BYTES_MAX, NameError, NamePattern, RANGE_MEMBERS_MAX, check_name};
 pub use payload::Payload;
 pub use reactive::{Reactive, serve};
+pub(crate) use reply::Answer;
 pub use reply::{Reply, ReplyPort};
 pub use start::FamilyRules;

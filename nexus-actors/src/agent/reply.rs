@@ -56,9 +56,10 @@ pub struct ReplyPort {
     fate: Option<Arc<Fate>>,
 }
 
+/// Who waits for the answer.
 #[derive(Debug)]
-enum Answer {
-    /// Nobody waits.
+pub(crate) enum Answer {
+    /// Nobody: the request was sent, not asked.
     Nobody,
     /// A Nexus `ask`.
     Asker(oneshot::Sender<Reply>),
@@ -76,23 +77,25 @@ impl ReplyPort {
     /// A port and the receiver of its answer. The receiver sees an error if the port is dropped outside any agent.
     #[must_use]
     pub fn channel() -> (Self, oneshot::Receiver<Reply>) {
-        let (sender, receiver) = oneshot::channel();
-        (Self { to: Answer::Asker(sender), default: None, fate: None }, receiver)
+        let (to, receiver) = Answer::channel();
+        (Self { to, default: None, fate: None }, receiver)
+    }
+
+    /// The port through which the agent that shares `fate` answers a request that brought `default`.
+    #[inline]
+    pub(crate) fn bound(to: Answer, default: Option<Payload>, fate: &Arc<Fate>) -> Self {
+        Self { to, default: default.map(Box::new), fate: Some(fate.clone()) }
+    }
+
+    /// Whoever waits at this port, which answers nobody from now on.
+    pub(crate) fn into_answer(mut self) -> Answer {
+        self.to.take()
     }
 
     /// Whether an answer would reach somebody: `false` for a request that was only sent and for an asker that gave up.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        match &self.to {
-            Answer::Nobody => false,
-            Answer::Asker(sender) => !sender.is_closed(),
-            Answer::Ractor(port) => !port.is_closed(),
-        }
-    }
-
-    /// Whether somebody asked and then stopped waiting.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        !matches!(self.to, Answer::Nobody) && !self.is_wanted()
+        self.to.is_wanted()
     }
 
     /// Answers. [`AgentError::NotFound`] becomes the query's default where it brought one. An asker that has given up is no
@@ -102,7 +105,7 @@ impl ReplyPort {
             (Err(AgentError::NotFound { .. }), Some(default)) => Ok(*default),
             (reply, _) => reply,
         };
-        match (std::mem::replace(&mut self.to, Answer::Nobody), reply) {
+        match (self.to.take(), reply) {
             (Answer::Nobody, Err(error)) => {
                 UNHEARD.set(Some(error));
                 IS_UNHEARD.set(true);
@@ -130,14 +133,6 @@ impl ReplyPort {
     pub fn error(self, error: AgentError) {
         self.send(Err(error));
     }
-
-    /// Binds the port to the agent that is about to handle its request.
-    pub(crate) fn bind(&mut self, default: Option<Payload>, fate: &Arc<Fate>) {
-        if !matches!(self.to, Answer::Nobody) {
-            self.default = default.map(Box::new);
-            self.fate = Some(fate.clone());
-        }
-    }
 }
 
 impl From<RpcReplyPort<Reply>> for ReplyPort {
@@ -148,7 +143,7 @@ impl From<RpcReplyPort<Reply>> for ReplyPort {
 
 impl Drop for ReplyPort {
     fn drop(&mut self) {
-        let answer = std::mem::replace(&mut self.to, Answer::Nobody);
+        let answer = self.to.take();
         if matches!(answer, Answer::Nobody) {
             return;
         }
@@ -160,7 +155,34 @@ impl Drop for ReplyPort {
 }
 
 impl Answer {
-    fn send(self, reply: Reply) {
+    pub(crate) fn channel() -> (Self, oneshot::Receiver<Reply>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self::Asker(sender), receiver)
+    }
+
+    /// Whether somebody waits.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Asker(sender) => !sender.is_closed(),
+            Self::Ractor(port) => !port.is_closed(),
+        }
+    }
+
+    /// Whether somebody asked and then stopped waiting.
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        !matches!(self, Self::Nobody) && !self.is_wanted()
+    }
+
+    /// Whoever waits; nobody from now on.
+    #[inline]
+    pub(crate) const fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Nobody)
+    }
+
+    pub(crate) fn send(self, reply: Reply) {
         match self {
             Self::Nobody => {}
             // Fails only when the asker has given up.
@@ -210,9 +232,8 @@ mod tests {
     use super::*;
 
     fn asked(fate: &Arc<Fate>) -> (ReplyPort, oneshot::Receiver<Reply>) {
-        let (mut port, receiver) = ReplyPort::channel();
-        port.bind(None, fate);
-        (port, receiver)
+        let (answer, receiver) = Answer::channel();
+        (ReplyPort::bound(answer, None, fate), receiver)
     }
 
     /// Goal: a dropped port is answered with the end of the message that held it. Method: drop within a batch, then end it.
@@ -237,9 +258,8 @@ mod tests {
     fn defaults_answer_only_missing_values() {
         let default = Payload::encode(&7).unwrap();
         let ask = |error: AgentError| {
-            let (mut port, mut receiver) = ReplyPort::channel();
-            port.bind(Some(default.clone()), &Arc::new(Fate::default()));
-            port.error(error);
+            let (answer, mut receiver) = Answer::channel();
+            ReplyPort::bound(answer, Some(default.clone()), &Arc::default()).error(error);
             receiver.try_recv().unwrap()
         };
         assert_eq!(ask(AgentError::NotFound { key: "x".into() }), Ok(default.clone()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{AgentCell, Family, Letter, Reply, ReplyPort, Request, Target, check_name, letter};
+use crate::agent::{AgentCell, Answer, Family, Letter, Reply, Request, Sent, Target, check_name};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
@@ -35,7 +35,7 @@ impl Node {
     /// [`TooManyAgents`](AgentError::TooManyAgents): the request is in the dead letters.
     #[inline]
     pub fn send<T: Target + ?Sized>(&self, to: &T, request: Request) -> Result<(), AgentError> {
-        self.dispatch(to, letter(traced(request), ReplyPort::nobody()))
+        self.dispatch(to, letter(request, Answer::Nobody))
     }
 
     /// Sends `request` and waits for the answer, at most `timeout` (`None`: as long as it takes).
@@ -56,8 +56,8 @@ impl Node {
         T: Target + ?Sized,
         D: Into<Option<Duration>>,
     {
-        let (port, receiver) = ReplyPort::channel();
-        let dispatched = self.dispatch(to, letter(traced(request), port));
+        let (answer, receiver) = Answer::channel();
+        let dispatched = self.dispatch(to, letter(request, answer));
         let timeout = timeout.into();
         async move {
             dispatched?;
@@ -82,11 +82,12 @@ impl Node {
     /// # Errors
     /// Those of [`Node::send`] except `Overloaded`.
     pub async fn deliver<T: Target + ?Sized>(&self, to: &T, request: Request) -> Result<(), AgentError> {
-        let mut pending = letter(traced(request), ReplyPort::nobody());
+        let mut pending = letter(request, Answer::Nobody);
         loop {
             pending = match self.try_deliver(to, pending) {
-                Ok(outcome) => return outcome,
-                Err(full) => full,
+                Sent::Done => return Ok(()),
+                Sent::Failed(error) => return Err(error),
+                Sent::Full(letter) => letter,
             };
             // The inbox is asked for anew each time: the agent may have been replaced while this waited.
             if let Some(cell) = self.routes().get(to.id()) {
@@ -104,10 +105,9 @@ impl Node {
             .groups()
             .present(group)
             .ok_or_else(|| AgentError::UnknownGroup { name: group.to_owned() })?;
-        let request = traced(request);
         let mut published = Published::default();
         for member in members {
-            match self.dispatch(&member, letter(request.clone(), ReplyPort::nobody())) {
+            match self.dispatch(&member, letter(request.clone(), Answer::Nobody)) {
                 Ok(()) => published.delivered += 1,
                 Err(AgentError::Overloaded { .. }) => published.rejected += 1,
                 Err(_) => published.stopped += 1,
@@ -120,27 +120,24 @@ impl Node {
     #[inline]
     pub(crate) fn dispatch<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<(), AgentError> {
         match self.try_deliver(to, letter) {
-            Ok(outcome) => outcome,
-            Err(letter) => match self.routes().read(to.id()).map(|cell| cell.reject()) {
-                Some(overloaded) => Err(overloaded),
-                // Gone between the two looks.
-                None => self.unroutable(
-                    to,
-                    letter,
-                    AgentError::UnknownAgent { name: display(to) },
-                    DeadLetterReason::UnknownAgent,
-                ),
-            },
+            Sent::Done => Ok(()),
+            Sent::Failed(error) => Err(error),
+            Sent::Full(letter) => Err(self.overloaded(to, letter)),
         }
     }
 
-    /// Enqueues (`Ok(Ok)`), dead-letters (`Ok(Err)`), or gives the letter back because the inbox is full.
+    #[cold]
+    fn overloaded<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> AgentError {
+        let rejected = self.routes().read(to.id()).map(|cell| cell.reject());
+        rejected.unwrap_or_else(|| {
+            // Gone between the two looks.
+            let error = AgentError::UnknownAgent { name: display(to) };
+            self.unroutable(to, letter, error, DeadLetterReason::UnknownAgent)
+        })
+    }
+
     #[inline]
-    fn try_deliver<T: Target + ?Sized>(
-        &self,
-        to: &T,
-        letter: Letter,
-    ) -> Result<Result<(), AgentError>, Letter> {
+    fn try_deliver<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
         if let Some(cell) = self.routes().read(to.id()) {
             return cell.push(letter, self.dead_letters());
         }
@@ -149,23 +146,23 @@ impl Node {
 
     /// No route: perhaps a family makes the agent.
     #[cold]
-    fn miss<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Result<(), AgentError>, Letter> {
+    fn miss<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
         match self.create(to) {
             Ok((family, cell)) => {
                 // Under the route's lock, like every push: a route that goes takes the agent's counters with it.
                 let route = self.routes().read(cell.id);
-                let outcome = match route {
+                let sent = match route {
                     Some(present) => present.push(letter, self.dead_letters()),
                     None => {
                         let reason = DeadLetterReason::AgentStopped;
                         let error = AgentError::Stopped { name: display(to), reason: reason.to_string() };
-                        Ok(self.unroutable(to, letter, error, reason))
+                        Sent::Failed(self.unroutable(to, letter, error, reason))
                     }
                 };
                 self.activate(&family, &cell);
-                outcome
+                sent
             }
-            Err((error, reason)) => Ok(self.unroutable(to, letter, error, reason)),
+            Err((error, reason)) => Sent::Failed(self.unroutable(to, letter, error, reason)),
         }
     }
 
@@ -200,11 +197,11 @@ impl Node {
         letter: Letter,
         error: AgentError,
         reason: DeadLetterReason,
-    ) -> Result<(), AgentError> {
+    ) -> AgentError {
         self.count_unroutable();
         self.dead_letters().push(&display(to).into(), letter.request, reason);
-        letter.reply.error(error.clone());
-        Err(error)
+        letter.answer.send(Err(error.clone()));
+        error
     }
 }
 
@@ -213,11 +210,11 @@ fn display<T: Target + ?Sized>(to: &T) -> String {
     to.name().map_or_else(|| to.id().to_string(), str::to_owned)
 }
 
-/// The request with the context of the request being handled, unless it brings its own.
+/// A letter with `request`, which carries the context of the request being handled unless it brings its own.
 #[inline]
-fn traced(request: Request) -> Request {
-    match TraceContext::current() {
-        Some(trace) if request.trace().is_none() => request.with_trace(trace),
-        _ => request,
+fn letter(mut request: Request, answer: Answer) -> Letter {
+    if let Some(trace) = TraceContext::current() {
+        request.join(trace);
     }
+    Letter { request, answer }
 }
