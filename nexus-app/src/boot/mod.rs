@@ -184,9 +184,7 @@ impl RunningNode {
         while !self.feeds.iter().all(|slot| slot.state().is_over()) {
             tokio::time::sleep(LOOK).await;
         }
-        while self.node.tally().queued > 0 {
-            tokio::time::sleep(LOOK).await;
-        }
+        self.at_rest().await;
         let mut end = FeedsEnd::default();
         for status in self.feeds.iter().map(|slot| slot.status()) {
             if status.state == FeedState::Failed {
@@ -196,6 +194,14 @@ impl RunningNode {
             }
         }
         end
+    }
+
+    /// Waits until no message is queued or being handled. An agent answers before it has finished with a message, so whoever has
+    /// his answer and wants the counters waits for this.
+    pub async fn at_rest(&self) {
+        while self.node.tally().queued > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Waits for the tree to end by itself: with the chain of reasons if it gave up.

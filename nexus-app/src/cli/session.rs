@@ -22,6 +22,8 @@ use crate::topology::Topology;
 const TREE_DEPTH: usize = 5;
 /// Children shown of each supervisor.
 const TREE_CHILDREN: usize = 12;
+/// How long the results wait for agents that are still busy.
+const REST_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs the node to its end.
 pub(super) async fn run(topology: Topology, context: &mut Context<'_>, options: RunOptions) -> Outcome {
@@ -129,6 +131,8 @@ async fn show_results(
     for (feed, reason) in &end.failed {
         options.say(&format!("feed {feed} failed: {reason}"));
     }
+    // The reports have just asked. Agents that never rest by themselves are counted as they are.
+    let _ = tokio::time::timeout(REST_WAIT, node.at_rest()).await;
     let tally = node.node().tally();
     let refused = node.node().refused();
     if refused > 0 {

@@ -117,6 +117,7 @@ async fn every_agent_equals_the_oracle() {
             assert_eq!(found.get(&code), Some(&summary), "{family}/{code}");
         }
     }
+    tokio::time::timeout(Duration::from_secs(10), running.at_rest()).await.unwrap();
     let tally = node.tally();
     assert_eq!((tally.processed, tally.queued), (tally.sent, 0));
     assert_eq!((tally.rejected, tally.dead_lettered, node.dead_letters().total()), (0, 0, 0));
