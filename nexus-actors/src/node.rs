@@ -1,8 +1,8 @@
 //! A node: what everything on one machine shares. Cheap to clone; the handle behaviors, feeds and endpoints hold.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
@@ -10,7 +10,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::agent::{
     AgentCell, AgentId, AgentMessage, AgentOverview, AgentSpec, AgentStatus, AgentTemplate, Behaviors,
-    Family, HostMessage, Level, LevelGranted, NamePattern, Reply, ReplyPort, Request, Tally, Target,
+    Family, HostMessage, IdleWatch, Level, LevelGranted, NamePattern, Reply, ReplyPort, Request, Tally,
+    Target, idle_at,
 };
 use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
@@ -62,6 +63,14 @@ pub enum DeclareError {
         /// The registered ones, comma-separated.
         known: String,
     },
+    /// Agents of this behavior cannot hibernate.
+    #[error(
+        "behavior `{behavior}` is not durable, so its agents cannot hibernate: register it with `durable`"
+    )]
+    NotDurable {
+        /// The behavior.
+        behavior: Arc<str>,
+    },
     /// An agent of this name exists already.
     #[error("an agent `{0}` exists already")]
     AlreadyDeclared(Arc<str>),
@@ -87,6 +96,12 @@ impl fmt::Debug for Node {
     }
 }
 
+/// An agent that hibernates once it has been idle for long enough.
+struct Watched {
+    cell: Weak<AgentCell>,
+    after: Duration,
+}
+
 struct Inner {
     config: NodeConfig,
     clock: Clock,
@@ -102,6 +117,8 @@ struct Inner {
     /// Requests that agents answered with an error that nobody waited for, and when that was last told.
     refused: AtomicU64,
     refusal_told: Mutex<Option<Millis>>,
+    /// Agents that may hibernate.
+    idle: Mutex<IdleWatch<Watched>>,
     /// The sums of agents whose routes are gone. Held while one goes, so that a sum over all never misses it.
     retired: Mutex<Tally>,
 }
@@ -126,6 +143,7 @@ impl Node {
                 unroutable: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
                 refusal_told: Mutex::default(),
+                idle: Mutex::default(),
                 retired: Mutex::default(),
             }),
         }
@@ -225,7 +243,7 @@ impl Node {
         if self.routes().len() >= self.agents_max() {
             return Err(DeclareError::TooManyAgents { name, limit: self.agents_max() });
         }
-        if self.routes().get(AgentId::of(&name)).is_some() {
+        if self.routes().contains(AgentId::of(&name)) {
             return Err(DeclareError::AlreadyDeclared(name));
         }
         let cell = self.insert(name, template);
@@ -237,10 +255,16 @@ impl Node {
         &self,
         pattern: NamePattern,
         template: AgentTemplate,
+        hibernate_after: Option<Duration>,
     ) -> Result<Arc<Family>, DeclareError> {
         self.check_behavior(&template.behavior)?;
-        let family = Arc::new(Family::new(pattern, template));
-        self.inner.families.write().push(family.clone());
+        if hibernate_after.is_some() && !self.inner.behaviors.is_durable(&template.behavior) {
+            return Err(DeclareError::NotDurable { behavior: template.behavior });
+        }
+        let mut families = self.inner.families.write();
+        let index = u32::try_from(families.len()).expect("families are declared one by one");
+        let family = Arc::new(Family::new(index, pattern, template, hibernate_after));
+        families.push(family.clone());
         Ok(family)
     }
 
@@ -250,6 +274,15 @@ impl Node {
         }
         let known = self.inner.behaviors.names().map(|name| &**name).collect::<Vec<_>>().join(", ");
         Err(DeclareError::UnknownBehavior { behavior: behavior.clone(), known })
+    }
+
+    /// The family and the name of a dormant agent.
+    pub(crate) fn dormant(&self, id: AgentId) -> Option<(Arc<Family>, String)> {
+        let record = self.routes().dormant(id)?;
+        let parts = record.parts();
+        let family = self.inner.families.read()[parts.family as usize].clone();
+        let name = format!("{}{}", family.pattern.prefix(), parts.key);
+        Some((family, name))
     }
 
     pub(crate) fn family_of(&self, name: &str) -> Option<Arc<Family>> {
@@ -265,8 +298,12 @@ impl Node {
 
     /// The cell called `name`: the one there is, or a new one made from `template`.
     pub(crate) fn insert(&self, name: Arc<str>, template: &AgentTemplate) -> Arc<AgentCell> {
-        let (cell, new) = self.routes().get_or_insert(AgentId::of(&name), || {
-            AgentCell::new(name, template.behavior.clone(), template.inbox, template.level.granted())
+        let (cell, new) = self.routes().get_or_insert(AgentId::of(&name), |dormant| {
+            let behavior = template.behavior.clone();
+            match dormant {
+                Some(record) => AgentCell::woken(name, behavior, template.inbox, record),
+                None => AgentCell::new(name, behavior, template.inbox, template.level.granted()),
+            }
         });
         if new {
             self.inner.groups.agent_came(&cell.name);
@@ -281,6 +318,7 @@ impl Node {
             level: template.level,
             node: self.clone(),
             cell: cell.clone(),
+            family: None,
         }
     }
 
@@ -290,7 +328,7 @@ impl Node {
         name: Arc<str>,
         family: &Family,
     ) -> Result<Arc<AgentCell>, DeclareError> {
-        if self.routes().len() >= self.agents_max() && self.routes().get(AgentId::of(&name)).is_none() {
+        if self.routes().len() >= self.agents_max() && !self.routes().contains(AgentId::of(&name)) {
             return Err(DeclareError::TooManyAgents { name, limit: self.agents_max() });
         }
         Ok(self.insert(name, &family.template))
@@ -317,25 +355,86 @@ impl Node {
         }
     }
 
+    // ---- hibernating ----
+
+    /// `cell` hibernates once it has been idle for `after`.
+    pub(crate) fn watch_idle(&self, cell: &Arc<AgentCell>, after: Duration) {
+        let at = self.clock().now() + after;
+        self.inner.idle.lock().watch(Watched { cell: Arc::downgrade(cell), after }, at);
+    }
+
+    /// Tells at most `max` agents that have been idle for long enough to hibernate, and says when to look again.
+    pub(crate) fn hibernate_idle(&self, now: Millis, max: usize) -> Option<Millis> {
+        let mut watch = self.inner.idle.lock();
+        for _ in 0..max {
+            let Some(Watched { cell, after }) = watch.next_due(now) else { break };
+            let Some(present) = cell.upgrade().filter(|cell| !cell.is_retired()) else { continue };
+            // Agents that do not follow, because a message comes at that moment, are asked again as late as the others.
+            let again = idle_at(present.rested_at(), after, now).unwrap_or_else(|| {
+                if let Some(actor) = present.actor() {
+                    // Fails only when the actor has ended; its successor is watched anew.
+                    let _ = actor.cast(AgentMessage::Host(HostMessage::Hibernate));
+                }
+                now + after
+            });
+            watch.watch(Watched { cell, after }, again);
+        }
+        watch.next_at()
+    }
+
+    /// The agent sleeps from now on; `false` if letters have come for it, `None` if its name leads elsewhere.
+    pub(crate) fn lay_down(&self, cell: &AgentCell, family: &Family) -> Option<bool> {
+        let record = cell.record(family)?;
+        let mut retired = self.inner.retired.lock();
+        let done = self.routes().lay_down(cell, record);
+        if done == Some(true) {
+            *retired += cell.tally();
+        }
+        done
+    }
+
+    /// Agents that sleep now.
+    #[must_use]
+    pub fn dormant_count(&self) -> usize {
+        self.routes().dormant_len()
+    }
+
+    /// Asks an agent to hibernate now. It does if it belongs to a family, its behavior is [`Durable`](crate::agent::Durable) and
+    /// it has nothing to do when its turn comes: the event `agent.hibernated` says so.
+    ///
+    /// # Errors
+    /// As [`Node::inspect`].
+    pub fn hibernate<T: Target + ?Sized>(&self, target: &T) -> Result<(), AgentError> {
+        self.control(target.id(), target.name(), AgentMessage::Host(HostMessage::Hibernate))
+    }
+
     // ---- looking ----
 
-    /// Agents in the route table.
+    /// Agents in the route table, dormant ones included.
     #[must_use]
     pub fn agent_count(&self) -> usize {
         self.routes().len()
     }
 
-    /// All agents, sorted by name.
+    /// All agents that have an inbox, that is all but the dormant ones, sorted by name.
     #[must_use]
     pub fn agents(&self) -> Vec<AgentOverview> {
         let now = self.clock().now();
         self.routes().cells().iter().map(|cell| cell.overview(now)).collect()
     }
 
-    /// One agent.
+    /// One agent. The counters of a dormant one are among the node's.
     #[must_use]
     pub fn agent<T: Target + ?Sized>(&self, target: &T) -> Option<AgentOverview> {
-        self.routes().get(target.id()).map(|cell| cell.overview(self.clock().now()))
+        let now = self.clock().now();
+        if let Some(cell) = self.routes().get(target.id()) {
+            return Some(cell.overview(now));
+        }
+        let record = self.routes().dormant(target.id())?;
+        let (family, name) = self.dormant(target.id())?;
+        let template = &family.template;
+        let cell = AgentCell::woken(name.into(), template.behavior.clone(), template.inbox, &record);
+        Some(AgentOverview { status: AgentStatus::Dormant, ..cell.overview(now) })
     }
 
     /// The node's message counters: all agents there are and ever were, and messages to nobody. At rest
@@ -413,7 +512,14 @@ impl Node {
     /// Sends a control message to an agent's actor, past its inbox.
     fn control(&self, id: AgentId, name: Option<&str>, message: AgentMessage) -> Result<(), AgentError> {
         let name = || name.map_or_else(|| id.to_string(), str::to_owned);
-        let cell = self.routes().get(id).ok_or_else(|| AgentError::UnknownAgent { name: name() })?;
+        let Some(cell) = self.routes().get(id) else {
+            return Err(match self.dormant(id) {
+                Some((_, name)) => {
+                    AgentError::Stopped { name, reason: "it is dormant; a message wakes it".into() }
+                }
+                None => AgentError::UnknownAgent { name: name() },
+            });
+        };
         let stopped = |status: AgentStatus| AgentError::Stopped {
             name: cell.name.to_string(),
             reason: format!("it is {}", status.name()),

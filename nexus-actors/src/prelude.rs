@@ -3,7 +3,7 @@
 pub use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub use crate::agent::{
-    AgentMessage, AgentSpec, Operation, Payload, Reactive, Reply, ReplyPort, Request, serve,
+    AgentMessage, AgentSpec, Durable, Operation, Payload, Reactive, Reply, ReplyPort, Request, serve,
 };
 pub use crate::error::AgentError;
 pub use crate::node::Node;

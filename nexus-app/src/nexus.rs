@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use nexus_actors::agent::{AgentMessage, AgentSpec, Behaviors};
+use nexus_actors::agent::{AgentMessage, AgentSpec, Behaviors, Durable};
 use ractor::Actor;
 
 /// Builds a binary that runs nodes with the user's own behaviors.
@@ -61,6 +61,12 @@ impl Nexus {
         A: Actor<Msg = AgentMessage, Arguments = AgentSpec> + Default,
     {
         self.behaviors.register::<A>(name);
+        self
+    }
+
+    /// Registers a behavior whose agents can hibernate. Otherwise as [`Nexus::behavior`].
+    pub fn durable<A: Durable + Default>(mut self, name: &str) -> Self {
+        self.behaviors.durable::<A>(name);
         self
     }
 

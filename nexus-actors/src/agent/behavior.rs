@@ -9,6 +9,8 @@ use ractor::{Actor, ActorCell, SpawnErr};
 use serde::de::DeserializeOwned;
 
 use super::cell::AgentCell;
+use super::durable::Durable;
+use super::family::Family;
 use super::host::Agent;
 use super::level::Level;
 use super::message::AgentMessage;
@@ -28,6 +30,8 @@ pub struct AgentSpec {
     /// The node it lives on: how a behavior sends to other agents.
     pub node: Node,
     pub(crate) cell: Arc<AgentCell>,
+    /// The family it belongs to, if it does.
+    pub(crate) family: Option<Arc<Family>>,
 }
 
 impl AgentSpec {
@@ -57,7 +61,15 @@ pub(crate) type Spawn =
 /// The behaviors a binary knows, by name.
 #[derive(Clone, Default)]
 pub struct Behaviors {
-    by_name: BTreeMap<Arc<str>, Arc<Spawn>>,
+    by_name: BTreeMap<Arc<str>, Registered>,
+}
+
+/// How to start an agent of a behavior.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) spawn: Arc<Spawn>,
+    /// Whether its agents can hibernate.
+    pub(crate) durable: bool,
 }
 
 impl fmt::Debug for Behaviors {
@@ -78,15 +90,25 @@ impl Behaviors {
     where
         A: Actor<Msg = AgentMessage, Arguments = AgentSpec> + Default,
     {
-        let spawn =
-            |spec: AgentSpec, supervisor: ActorCell| -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
-                Box::pin(async move {
-                    let (actor, _) =
-                        Agent::spawn_linked(None, Agent::new(A::default()), spec, supervisor).await?;
-                    Ok(actor.get_cell())
-                })
-            };
-        self.by_name.insert(name.into(), Arc::new(spawn));
+        self.insert(name, false, || Agent::new(A::default()));
+    }
+
+    /// Registers a behavior whose agents can hibernate. Otherwise as [`Behaviors::register`].
+    pub fn durable<A: Durable + Default>(&mut self, name: &str) {
+        self.insert(name, true, || Agent::durable(A::default()));
+    }
+
+    fn insert<A>(&mut self, name: &str, durable: bool, host: fn() -> Agent<A>)
+    where
+        A: Actor<Msg = AgentMessage, Arguments = AgentSpec>,
+    {
+        let spawn = move |spec, supervisor| -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
+            Box::pin(async move {
+                let (actor, _) = Agent::spawn_linked(None, host(), spec, supervisor).await?;
+                Ok(actor.get_cell())
+            })
+        };
+        self.by_name.insert(name.into(), Registered { spawn: Arc::new(spawn), durable });
     }
 
     /// The registered names, sorted.
@@ -94,7 +116,13 @@ impl Behaviors {
         self.by_name.keys()
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<(Arc<str>, Arc<Spawn>)> {
-        self.by_name.get_key_value(name).map(|(name, spawn)| (name.clone(), spawn.clone()))
+    /// Whether agents of this behavior can hibernate.
+    #[must_use]
+    pub fn is_durable(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|registered| registered.durable)
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Registered> {
+        self.by_name.get(name)
     }
 }

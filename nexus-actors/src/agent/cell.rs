@@ -8,6 +8,10 @@ use parking_lot::Mutex;
 use ractor::{ActorRef, ActorStatus};
 use serde::{Deserialize, Serialize};
 
+use super::durable::Snapshot;
+use super::family::Family;
+use super::hibernate::lifecycle::Phase;
+use super::hibernate::{Parts, Record};
 use super::id::AgentId;
 use super::inbox::{Inbox, Letter, Letters, Pushed};
 use super::level::Level;
@@ -34,6 +38,8 @@ pub enum AgentStatus {
     Down,
     /// Ended for good: its inbox has been emptied into the dead letters.
     Stopped,
+    /// Asleep: a message wakes it.
+    Dormant,
 }
 
 impl AgentStatus {
@@ -45,6 +51,7 @@ impl AgentStatus {
             Self::Running => "running",
             Self::Down => "down",
             Self::Stopped => "stopped",
+            Self::Dormant => "dormant",
         }
     }
 }
@@ -147,6 +154,11 @@ pub(crate) struct AgentCell {
     /// Requests that were sent, not asked, and that the behavior answered with an error.
     refused: AtomicU64,
     retired: AtomicBool,
+    phase: AtomicU8,
+    /// When it last rested, on the node's clock; kept only where it may hibernate.
+    rested_at: AtomicU64,
+    /// What its next incarnation starts from.
+    snapshot: Mutex<Option<Snapshot>>,
     /// The last ones, newest last; few, so the oldest is taken from the front.
     exits: Mutex<Vec<AgentExit>>,
 }
@@ -167,8 +179,62 @@ impl AgentCell {
             direct_dead: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Live as u8),
+            rested_at: AtomicU64::new(0),
+            snapshot: Mutex::default(),
             exits: Mutex::default(),
         }
+    }
+
+    /// The cell of an agent that wakes.
+    pub(crate) fn woken(name: Arc<str>, behavior: Arc<str>, inbox_limit: u32, record: &Record) -> Self {
+        let parts = record.parts();
+        let mut cell = Self::new(name, behavior, inbox_limit, parts.level);
+        *cell.phase.get_mut() = Phase::Waking as u8;
+        *cell.incarnation.get_mut() = parts.incarnation;
+        *cell.snapshot.get_mut() = Some(record.snapshot());
+        cell
+    }
+
+    /// What is left of it when it sleeps; `None` without a snapshot.
+    pub(crate) fn record(&self, family: &Family) -> Option<Record> {
+        let snapshot = self.snapshot.lock();
+        let Snapshot { version, state } = snapshot.as_ref()?;
+        Some(Record::new(&Parts {
+            family: family.index,
+            level: self.level(),
+            incarnation: self.incarnation.load(Ordering::Relaxed),
+            version: *version,
+            key: family.pattern.key(&self.name),
+            state,
+        }))
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::from_u8(self.phase.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Its state is written and its inbox sealed: its actor is to end.
+    pub(crate) fn settle(&self, snapshot: Snapshot) {
+        *self.snapshot.lock() = Some(snapshot);
+        self.set_phase(Phase::Settling);
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        self.snapshot.lock().clone()
+    }
+
+    /// It has nothing to do.
+    pub(crate) fn rested(&self, now: Millis) {
+        self.rested_at.store(now.get(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn rested_at(&self) -> Millis {
+        Millis::new(self.rested_at.load(Ordering::Relaxed))
     }
 
     #[inline]
@@ -228,6 +294,8 @@ impl AgentCell {
     pub(crate) fn attach(&self, actor: ActorRef<AgentMessage>, now: Millis) -> u64 {
         self.started_at.store(now.get(), Ordering::Relaxed);
         self.retired.store(false, Ordering::SeqCst);
+        self.rested(now);
+        self.set_phase(Phase::Live);
         self.inbox().open();
         self.actor.store(Some(Arc::new(actor)));
         u64::from(self.incarnation.fetch_add(1, Ordering::Relaxed)) + 1
@@ -287,7 +355,7 @@ impl AgentCell {
         self.retired.load(Ordering::SeqCst)
     }
 
-    fn drain_dead(&self, dead: &DeadLetters, reason: DeadLetterReason) {
+    pub(crate) fn drain_dead(&self, dead: &DeadLetters, reason: DeadLetterReason) {
         loop {
             let mut letters = Letters::new();
             self.take(&mut letters);

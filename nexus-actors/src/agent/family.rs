@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
@@ -26,8 +27,12 @@ pub struct AgentTemplate {
 
 /// A declared family.
 pub(crate) struct Family {
+    /// Its place among the node's families.
+    pub(crate) index: u32,
     pub(crate) pattern: NamePattern,
     pub(crate) template: AgentTemplate,
+    /// How long its agents are idle before they hibernate, if they do.
+    pub(crate) hibernate_after: Option<Duration>,
     /// The current incarnation of its supervisor; none until the tree has started it.
     supervisor: ArcSwapOption<SupervisorRef>,
     /// Stopped for good: messages make no new agents.
@@ -44,8 +49,14 @@ impl fmt::Debug for Family {
 }
 
 impl Family {
-    pub(crate) fn new(pattern: NamePattern, template: AgentTemplate) -> Self {
-        Self { pattern, template, supervisor: ArcSwapOption::empty(), stopped: AtomicBool::new(false) }
+    pub(crate) fn new(
+        index: u32,
+        pattern: NamePattern,
+        template: AgentTemplate,
+        hibernate_after: Option<Duration>,
+    ) -> Self {
+        let (supervisor, stopped) = (ArcSwapOption::empty(), AtomicBool::new(false));
+        Self { index, pattern, template, hibernate_after, supervisor, stopped }
     }
 
     /// A supervisor takes over.

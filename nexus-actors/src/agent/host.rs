@@ -14,7 +14,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::batch::Batch;
 use super::behavior::AgentSpec;
-use super::cell::AgentCell;
+use super::cell::{AgentCell, Sent};
+use super::durable::{Codec, Durable};
+use super::family::Family;
+use super::hibernate::lifecycle::Phase;
 use super::inbox::{Letter, Letters};
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
@@ -22,6 +25,7 @@ use super::reply::{Answer, Fate, ReplyPort, is_refused, listen};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
+use crate::supervision::ExitReason;
 use crate::telemetry::{Event, in_span};
 use crate::text::{REASON_BYTES_MAX, cut};
 
@@ -36,13 +40,26 @@ const TIMED_EVERY: u64 = 64;
 
 /// Decorates the behavior `A`: same mailbox, same task, no extra hop.
 #[derive(Debug)]
-pub struct Agent<A>(A);
+pub struct Agent<A: Actor> {
+    behavior: A,
+    /// How its state is written down, if that can be done.
+    codec: Option<Codec<A>>,
+}
 
-impl<A> Agent<A> {
+impl<A: Actor> Agent<A> {
     /// The host of `behavior`.
     #[must_use]
     pub const fn new(behavior: A) -> Self {
-        Self(behavior)
+        Self { behavior, codec: None }
+    }
+
+    /// The host of a behavior whose agents can hibernate.
+    #[must_use]
+    pub const fn durable(behavior: A) -> Self
+    where
+        A: Durable,
+    {
+        Self { behavior, codec: Some(Codec::new()) }
     }
 }
 
@@ -59,12 +76,25 @@ pub struct AgentState<S> {
     looks_max: u8,
     /// Room for the next batch, kept while there is more to come.
     spare: Letters,
+    /// Only members of a family hibernate.
+    family: Option<Arc<Family>>,
+    /// How long it is idle before it hibernates, if it does.
+    hibernate_after: Option<Duration>,
 }
 
 impl<S> AgentState<S> {
     /// What a batch borrows while the behavior has its state.
     fn handles(&self) -> (Node, Arc<AgentCell>, Arc<Fate>) {
         (self.node.clone(), self.cell.clone(), self.fate.clone())
+    }
+
+    /// Leaves a message that came past the inbox to the next incarnation: this one's state is written already.
+    fn put_off(&self, letter: Letter) -> Result<(), ActorProcessingErr> {
+        match self.cell.push(letter, self.node.dead_letters()) {
+            Sent::Done | Sent::Failed(_) => {}
+            Sent::Full(letter) => letter.answer.send(Err(self.cell.reject())),
+        }
+        Ok(())
     }
 }
 
@@ -91,7 +121,14 @@ where
             )
             .into());
         }
-        let inner = self.0.pre_start(myself.clone(), spec).await?;
+        let family = spec.family.clone();
+        let hibernate_after = family.as_ref().and_then(|family| family.hibernate_after);
+        let inner = match (&self.codec, cell.snapshot()) {
+            (Some(codec), Some(snapshot)) => {
+                (codec.wake)(&self.behavior, myself.clone(), spec, snapshot).await?
+            }
+            _ => self.behavior.pre_start(myself.clone(), spec).await?,
+        };
         let incarnation = cell.attach(myself, node.clock().now());
         Ok(AgentState {
             inner,
@@ -102,6 +139,8 @@ where
             handled: 0,
             looks_max: 1,
             spare: Letters::new(),
+            family,
+            hibernate_after,
         })
     }
 
@@ -110,12 +149,15 @@ where
         myself: ActorRef<AgentMessage>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        self.0.post_start(myself.clone(), &mut state.inner).await?;
+        self.behavior.post_start(myself.clone(), &mut state.inner).await?;
         state.node.events().emit(Event::AgentStarted {
             agent: state.cell.name.clone(),
             behavior: state.cell.behavior.clone(),
             incarnation: state.incarnation,
         });
+        if let Some(after) = state.hibernate_after {
+            state.node.watch_idle(&state.cell, after);
+        }
         // Whatever came while nobody was here: pushes do not wake a scheduled agent.
         myself.cast(AgentMessage::Host(HostMessage::Wake))?;
         Ok(())
@@ -126,7 +168,7 @@ where
         myself: ActorRef<AgentMessage>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        self.0.post_stop(myself, &mut state.inner).await
+        self.behavior.post_stop(myself, &mut state.inner).await
     }
 
     async fn handle(
@@ -137,6 +179,10 @@ where
     ) -> Result<(), ActorProcessingErr> {
         match message {
             AgentMessage::Host(HostMessage::Wake) => self.drain(myself, state).await,
+            AgentMessage::Host(HostMessage::Hibernate) => {
+                self.hibernate(&myself, state);
+                Ok(())
+            }
             AgentMessage::Host(HostMessage::SetLevel(requested, reply)) => {
                 let granted = requested.granted();
                 state.cell.set_level(granted);
@@ -150,11 +196,14 @@ where
                 Ok(())
             }
             AgentMessage::Inspect(reply) => {
-                self.0.handle(myself, AgentMessage::Inspect(reply), &mut state.inner).await
+                self.behavior.handle(myself, AgentMessage::Inspect(reply), &mut state.inner).await
             }
             AgentMessage::Request(request, reply) => {
-                let (node, cell, fate) = state.handles();
                 let letter = Letter { request, answer: reply.into_answer() };
+                if state.cell.phase() == Phase::Settling {
+                    return state.put_off(letter);
+                }
+                let (node, cell, fate) = state.handles();
                 let mut batch = Batch::direct(&cell, node.dead_letters(), &fate, letter);
                 self.one(&myself, state, &mut batch).await.map(drop)
             }
@@ -167,7 +216,7 @@ where
         event: SupervisionEvent,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        self.0.handle_supervisor_evt(myself, event, &mut state.inner).await
+        self.behavior.handle_supervisor_evt(myself, event, &mut state.inner).await
     }
 }
 
@@ -185,6 +234,9 @@ where
         myself: ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
+        if state.cell.phase() == Phase::Settling {
+            return Ok(());
+        }
         let (node, cell, fate) = state.handles();
         let spare = std::mem::take(&mut state.spare);
         let mut batch = Batch::from_inbox(&cell, node.dead_letters(), &fate, spare);
@@ -209,8 +261,34 @@ where
             } else {
                 state.looks_max = (state.looks_max / 2).max(1);
                 if cell.inbox().rest() {
+                    if state.hibernate_after.is_some() {
+                        cell.rested(node.clock().now());
+                    }
                     return Ok(());
                 }
+            }
+        }
+    }
+
+    /// Writes the state down and ends, unless there is something to do. Whatever comes from now on waits in the inbox for
+    /// the next incarnation.
+    fn hibernate(&self, myself: &ActorRef<AgentMessage>, state: &AgentState<A::State>) {
+        let (cell, node) = (&state.cell, &state.node);
+        let Some(codec) = &self.codec else { return };
+        if state.family.is_none() || cell.phase() != Phase::Live || !cell.inbox().seal() {
+            return;
+        }
+        match (codec.write)(&state.inner) {
+            Ok(snapshot) => {
+                cell.settle(snapshot);
+                myself.stop(Some(ExitReason::Hibernated.stop_text()));
+            }
+            Err(error) => {
+                let reason = cut(&error.to_string(), REASON_BYTES_MAX).into();
+                node.events().emit(Event::AgentNotHibernated { agent: cell.name.clone(), reason });
+                cell.inbox().open();
+                // Fails only when the actor is about to end; its successor wakes itself.
+                let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
             }
         }
     }
@@ -244,7 +322,7 @@ where
         let message = AgentMessage::Request(request.clone(), reply);
         batch.begin();
         // Pinned here, so that the two ways to await it do not each hold a copy.
-        let mut handling = pin!(self.0.handle(myself.clone(), message, &mut state.inner));
+        let mut handling = pin!(self.behavior.handle(myself.clone(), message, &mut state.inner));
         listen();
         let result = if traced {
             in_span(&state.cell.name, batch.request(), handling.as_mut()).await

@@ -184,6 +184,16 @@ impl Inbox {
         true
     }
 
+    /// If nothing waits and nothing is being handled: whatever is pushed from now on waits for the next incarnation.
+    pub(crate) fn seal(&self) -> bool {
+        let mut gate = self.gate.lock();
+        let idle = gate.state != State::Closed && self.queued_at(&mut gate) == 0;
+        if idle {
+            gate.state = State::Scheduled;
+        }
+        idle
+    }
+
     /// A new incarnation takes over: it will wake itself, so pushes need not.
     pub(crate) fn open(&self) {
         self.gate.lock().state = State::Scheduled;

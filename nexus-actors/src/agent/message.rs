@@ -31,6 +31,8 @@ impl ractor::Message for AgentMessage {}
 pub enum HostMessage {
     /// The inbox has messages: drain a batch.
     Wake,
+    /// Write your state down and sleep, if you have nothing to do and know how.
+    Hibernate,
     /// Serve this agent at a level, or the highest there is below it.
     SetLevel(Level, RpcReplyPort<LevelGranted>),
 }

@@ -7,7 +7,9 @@
 mod batch;
 mod behavior;
 mod cell;
+mod durable;
 mod family;
+mod hibernate;
 mod host;
 #[cfg(test)]
 mod host_test;
@@ -26,8 +28,10 @@ mod start_test;
 pub use behavior::{AgentSpec, Behaviors};
 pub(crate) use cell::{AgentCell, Sent};
 pub use cell::{AgentExit, AgentOverview, AgentStatus, Tally};
+pub use durable::Durable;
 pub use family::AgentTemplate;
 pub(crate) use family::Family;
+pub(crate) use hibernate::{IdleWatch, Record, idle_at};
 pub use host::{Agent, AgentState};
 pub use id::{AgentId, Target};
 pub(crate) use inbox::Letter;

@@ -102,6 +102,11 @@ impl NamePattern {
         }
     }
 
+    /// What tells a member from the others: its name without the prefix.
+    pub(crate) fn key<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_prefix(self.prefix()).unwrap_or(name)
+    }
+
     /// Whether some name is a member of both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

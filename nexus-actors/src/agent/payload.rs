@@ -64,6 +64,12 @@ impl Payload {
         }
     }
 
+    /// The bytes, without copying them.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+
     /// The value as JSON, for people.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use super::behavior::{AgentSpec, Spawn};
 use super::cell::AgentCell;
 use super::family::{AgentTemplate, Family};
+use super::hibernate::lifecycle::{self, End, Phase};
 use super::name_pattern::NamePattern;
 use crate::node::{DeclareError, Node};
 use crate::route::DeadLetterReason;
@@ -21,19 +22,38 @@ use crate::telemetry::Event;
 struct StartAgent {
     spec: AgentSpec,
     spawn: Arc<Spawn>,
-    /// Whether the agent's route goes when it ends: a family's agent comes to life again with its next message.
-    forget: bool,
 }
+
+/// How often a dormant agent is started before it is said not to wake.
+const WAKE_ATTEMPTS: u32 = 4;
+/// How long the second attempt waits; each further one waits twice as long.
+const WAKE_BACKOFF: Duration = Duration::from_millis(100);
 
 impl StartChild for StartAgent {
     fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
         // Two senders may both ask for a new member to be started. If it has ended between the two, its route is gone or leads to
         // another cell, and starting this one would leave an agent that nobody reaches.
-        if self.forget && !self.spec.node.is_routed(&self.spec.cell) {
+        if self.spec.family.is_some() && !self.spec.node.is_routed(&self.spec.cell) {
             return Box::pin(async { Err(StartError::Ignored) });
         }
-        let spawning = (self.spawn)(self.spec.clone(), context.supervisor().clone());
-        Box::pin(async move { Ok(spawning.await?.into()) })
+        let (spec, supervisor) = (self.spec.clone(), context.supervisor().clone());
+        if spec.cell.phase() == Phase::Live {
+            let spawning = (self.spawn)(spec, supervisor);
+            return Box::pin(async move { Ok(spawning.await?.into()) });
+        }
+        // A wake. What it reads may come from elsewhere and be there the next time.
+        let spawn = self.spawn.clone();
+        Box::pin(async move {
+            let mut pause = WAKE_BACKOFF;
+            for _ in 1..WAKE_ATTEMPTS {
+                if let Ok(started) = spawn(spec.clone(), supervisor.clone()).await {
+                    return Ok(started.into());
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            Ok(spawn(spec, supervisor).await?.into())
+        })
     }
 
     fn label(&self) -> Option<Arc<str>> {
@@ -42,16 +62,51 @@ impl StartChild for StartAgent {
 
     fn exited(&self, reason: &ExitReason) {
         let AgentSpec { node, cell, .. } = &self.spec;
+        if *reason == ExitReason::Hibernated {
+            let state_bytes = cell.snapshot().map_or(0, |snapshot| snapshot.state.len() as u64);
+            node.events().emit(Event::AgentHibernated { agent: cell.name.clone(), state_bytes });
+            return;
+        }
         cell.note_exit(node.clock().now(), reason.clone());
         let queued = cell.tally().queued;
         node.events().emit(Event::AgentStopped { agent: cell.name.clone(), reason: reason.clone(), queued });
     }
 
     fn ended(&self) {
-        let AgentSpec { node, cell, .. } = &self.spec;
-        let started = cell.actor().is_some();
-        let reason = if started { DeadLetterReason::AgentStopped } else { DeadLetterReason::StartFailed };
-        node.retire(cell, reason, self.forget);
+        let AgentSpec { node, cell, family, .. } = &self.spec;
+        let Some(family) = family else {
+            node.retire(cell, stop_reason(cell), false);
+            return;
+        };
+        loop {
+            let waiting = cell.inbox().queued();
+            match lifecycle::end(cell.phase(), waiting) {
+                End::Retire => node.retire(cell, stop_reason(cell), true),
+                End::WakeAgain => {
+                    cell.set_phase(Phase::Waking);
+                    node.activate(family, cell);
+                }
+                End::GiveUp if waiting > 0 => {
+                    node.events().emit(Event::AgentWakeFailed { agent: cell.name.clone(), letters: waiting });
+                    cell.drain_dead(node.dead_letters(), DeadLetterReason::WakeFailed);
+                    continue;
+                }
+                // A letter may have come since the look: look again.
+                End::GiveUp | End::LayDown => {
+                    if node.lay_down(cell, family) == Some(false) {
+                        continue;
+                    }
+                }
+            }
+            return;
+        }
+    }
+}
+
+fn stop_reason(cell: &AgentCell) -> DeadLetterReason {
+    match cell.actor() {
+        Some(_) => DeadLetterReason::AgentStopped,
+        None => DeadLetterReason::StartFailed,
     }
 }
 
@@ -70,6 +125,8 @@ pub struct FamilyRules {
     pub backoff: Option<Backoff>,
     /// Whether all agents of a range are started with the supervisor, rather than each with its first message.
     pub eager: bool,
+    /// How long an agent is idle before it hibernates; `None`: never. Its behavior must be [`Durable`](super::Durable).
+    pub hibernate_after: Option<Duration>,
 }
 
 /// Starts a family's dynamic supervisor, and under it the agents the family has by then: those of a killed predecessor, or
@@ -132,7 +189,7 @@ impl Node {
     ) -> Result<ChildSpec, DeclareError> {
         let spec = self.declare(name.into(), template)?;
         let id = spec.name.clone();
-        Ok(ChildSpec::new(id, self.start_agent(spec, false), rules))
+        Ok(ChildSpec::new(id, self.start_agent(spec), rules))
     }
 
     /// Declares a family and says how to start its supervisor. Its agents come to life with their first message.
@@ -146,7 +203,7 @@ impl Node {
         rules: FamilyRules,
     ) -> Result<ChildSpec, DeclareError> {
         let label: Arc<str> = pattern.to_string().into();
-        let family = self.declare_family(pattern, template)?;
+        let family = self.declare_family(pattern, template, rules.hibernate_after)?;
         let spec = SupervisorSpec::dynamic(rules.name, rules.agent)
             .intensity(rules.intensity, rules.period)
             .backoff(rules.backoff);
@@ -156,19 +213,19 @@ impl Node {
     }
 
     /// Asks the family's supervisor, if it is up, to give `cell` an actor.
-    pub(crate) fn activate(&self, family: &Family, cell: &Arc<AgentCell>) {
+    pub(crate) fn activate(&self, family: &Arc<Family>, cell: &Arc<AgentCell>) {
         if let Some(supervisor) = family.supervisor() {
-            let spec = self.spec(cell, &family.template);
-            supervisor.post_dynamic(cell.name.clone(), self.start_agent(spec, true));
+            let spec = AgentSpec { family: Some(family.clone()), ..self.spec(cell, &family.template) };
+            supervisor.post_dynamic(cell.name.clone(), self.start_agent(spec));
         } else if family.is_stopped() {
             // The family was stopped while this member was being made; whoever stopped it has not seen it.
             self.retire(cell, DeadLetterReason::AgentStopped, true);
         }
     }
 
-    fn start_agent(&self, spec: AgentSpec, forget: bool) -> Arc<dyn StartChild> {
-        let (_, spawn) =
+    fn start_agent(&self, spec: AgentSpec) -> Arc<dyn StartChild> {
+        let registered =
             self.behaviors().get(&spec.cell.behavior).expect("checked when the agent was declared");
-        Arc::new(StartAgent { spec, spawn, forget })
+        Arc::new(StartAgent { spawn: registered.spawn.clone(), spec })
     }
 }

@@ -74,6 +74,7 @@ async fn tree_of(strategy: Strategy, member: ChildRules) -> Tree {
         period: Duration::from_secs(1),
         backoff: None,
         eager: false,
+        hibernate_after: None,
     };
     let solo = node.agent_child("solo", &template, ChildRules::worker("counter")).expect("free");
     let family = node.family_child("f/*".parse().expect("a family"), template, family).expect("known");

@@ -33,6 +33,8 @@ pub enum DeadLetterReason {
     AgentStopped,
     /// The agent could not be started.
     StartFailed,
+    /// The agent was dormant and did not wake; it sleeps on.
+    WakeFailed,
     /// The node's limit of agents is reached.
     TooManyAgents,
     /// The request's deadline passed before its turn.
@@ -43,11 +45,12 @@ pub enum DeadLetterReason {
 
 impl DeadLetterReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UnknownAgent,
         Self::Crashed,
         Self::AgentStopped,
         Self::StartFailed,
+        Self::WakeFailed,
         Self::TooManyAgents,
         Self::Expired,
         Self::Cancelled,
@@ -61,6 +64,7 @@ impl DeadLetterReason {
             Self::Crashed => "crashed",
             Self::AgentStopped => "agent_stopped",
             Self::StartFailed => "start_failed",
+            Self::WakeFailed => "wake_failed",
             Self::TooManyAgents => "too_many_agents",
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",

@@ -172,9 +172,21 @@ impl Node {
         &self,
         to: &T,
     ) -> Result<(Arc<Family>, Arc<AgentCell>), (AgentError, DeadLetterReason)> {
+        if let Some((family, name)) = self.dormant(to.id()) {
+            return self.member(&name, family);
+        }
         let unknown = || (AgentError::UnknownAgent { name: display(to) }, DeadLetterReason::UnknownAgent);
         let name = to.name().filter(|name| check_name(name).is_ok()).ok_or_else(unknown)?;
         let family = self.family_of(name).ok_or_else(unknown)?;
+        self.member(name, family)
+    }
+
+    /// Makes or wakes the agent `name` of `family`.
+    fn member(
+        &self,
+        name: &str,
+        family: Arc<Family>,
+    ) -> Result<(Arc<Family>, Arc<AgentCell>), (AgentError, DeadLetterReason)> {
         if family.is_stopped() {
             let reason = format!("the supervisor of `{}` is stopped", family.pattern);
             let error = AgentError::Stopped { name: name.to_owned(), reason };

@@ -3,11 +3,12 @@
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use crate::agent::{AgentCell, AgentId};
+use crate::agent::{AgentCell, AgentId, Record};
 
 /// Keys are already hashes: their low 64 bits serve as they are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,54 +32,125 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// Every agent known to this node. Today all are local; dormant and remote routes will join the entry.
+/// Where an agent is.
+#[derive(Debug)]
+enum Route {
+    /// It has an inbox here.
+    Local(Arc<AgentCell>),
+    /// Its state lies here; a message wakes it.
+    Dormant(Record),
+}
+
+/// Every agent known to this node. Remote routes will join the entry.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    routes: DashMap<u128, Arc<AgentCell>, BuildHasherDefault<KeyHasher>>,
+    routes: DashMap<u128, Route, BuildHasherDefault<KeyHasher>>,
+    dormant: AtomicUsize,
 }
 
 impl RouteTable {
     /// The agent's cell under its entry's read lock: one map read, no reference counting. Whoever holds it must not touch the
-    /// table.
+    /// table. `None` if it is dormant.
     #[inline]
     pub(crate) fn read(&self, id: AgentId) -> Option<impl Deref<Target = Arc<AgentCell>> + '_> {
-        self.routes.get(&id.get())
+        self.routes.get(&id.get())?.try_map(Route::local).ok()
     }
 
     pub(crate) fn get(&self, id: AgentId) -> Option<Arc<AgentCell>> {
-        self.routes.get(&id.get()).map(|cell| cell.clone())
+        self.read(id).map(|cell| cell.clone())
     }
 
-    /// The cell of this key, and whether `make` made it just now.
+    /// What lies there of a dormant agent.
+    pub(crate) fn dormant(&self, id: AgentId) -> Option<Record> {
+        match &*self.routes.get(&id.get())? {
+            Route::Local(_) => None,
+            Route::Dormant(record) => Some(record.clone()),
+        }
+    }
+
+    pub(crate) fn contains(&self, id: AgentId) -> bool {
+        self.routes.contains_key(&id.get())
+    }
+
+    /// The cell of this key, and whether its agent is new. `make` makes it, from what lies there of a dormant agent.
     pub(crate) fn get_or_insert(
         &self,
         id: AgentId,
-        make: impl FnOnce() -> AgentCell,
+        make: impl FnOnce(Option<&Record>) -> AgentCell,
     ) -> (Arc<AgentCell>, bool) {
         match self.routes.entry(id.get()) {
-            Entry::Occupied(entry) => (entry.get().clone(), false),
-            Entry::Vacant(entry) => (entry.insert(Arc::new(make())).clone(), true),
+            Entry::Occupied(mut entry) => match entry.get() {
+                Route::Local(cell) => (cell.clone(), false),
+                Route::Dormant(record) => {
+                    let cell = Arc::new(make(Some(record)));
+                    entry.insert(Route::Local(cell.clone()));
+                    self.dormant.fetch_sub(1, Ordering::Relaxed);
+                    (cell, false)
+                }
+            },
+            Entry::Vacant(entry) => {
+                let cell = Arc::new(make(None));
+                entry.insert(Route::Local(cell.clone()));
+                (cell, true)
+            }
         }
+    }
+
+    /// Leaves `record` in the place of `cell`, unless letters wait in its inbox: then `false`. Nobody pushes meanwhile. `None` if
+    /// the route does not lead to `cell`.
+    pub(crate) fn lay_down(&self, cell: &AgentCell, record: Record) -> Option<bool> {
+        let Entry::Occupied(mut entry) = self.routes.entry(cell.id.get()) else { return None };
+        if !entry.get().leads_to(cell) {
+            return None;
+        }
+        let idle = cell.inbox().queued() == 0;
+        if idle {
+            entry.insert(Route::Dormant(record));
+            self.dormant.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(idle)
     }
 
     /// Removes the route if it still leads to `cell`.
     pub(crate) fn remove(&self, cell: &AgentCell) -> bool {
-        self.routes.remove_if(&cell.id.get(), |_, present| std::ptr::eq(&raw const **present, cell)).is_some()
+        self.routes.remove_if(&cell.id.get(), |_, route| route.leads_to(cell)).is_some()
     }
 
+    /// Agents, dormant ones included.
     pub(crate) fn len(&self) -> usize {
         self.routes.len()
     }
 
+    pub(crate) fn dormant_len(&self) -> usize {
+        self.dormant.load(Ordering::Relaxed)
+    }
+
     /// Looks at every cell, in no order that may be seen: for sums.
     pub(crate) fn for_each(&self, mut look: impl FnMut(&AgentCell)) {
-        self.routes.iter().for_each(|entry| look(entry.value()));
+        for entry in &self.routes {
+            if let Some(cell) = entry.local() {
+                look(cell);
+            }
+        }
     }
 
     /// All cells, sorted by name, so that no hash order is ever seen.
     pub(crate) fn cells(&self) -> Vec<Arc<AgentCell>> {
-        let mut cells: Vec<_> = self.routes.iter().map(|entry| entry.value().clone()).collect();
+        let mut cells: Vec<_> = self.routes.iter().filter_map(|entry| entry.local().cloned()).collect();
         cells.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         cells
+    }
+}
+
+impl Route {
+    const fn local(&self) -> Option<&Arc<AgentCell>> {
+        match self {
+            Self::Local(cell) => Some(cell),
+            Self::Dormant(_) => None,
+        }
+    }
+
+    fn leads_to(&self, cell: &AgentCell) -> bool {
+        self.local().is_some_and(|present| std::ptr::eq(&raw const **present, cell))
     }
 }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::{REASON_BYTES_MAX, cut};
 
+/// ractor's stop text for [`ExitReason::Hibernated`].
+const HIBERNATED: &str = "nexus: hibernated";
+
 /// The reason an actor exited.
 ///
 /// OTP's `supervisor` divides reasons in two: `normal`, `shutdown` and `{shutdown, Term}` are *normal* exits, after which a
@@ -20,6 +23,8 @@ pub enum ExitReason {
     /// The actor was told to end by its supervisor, or gave up in an orderly way. OTP: `shutdown` and `{shutdown, Term}`.
     /// ractor: `stop("shutdown")` and `stop("shutdown: …")`.
     Shutdown(Option<Arc<str>>),
+    /// An idle agent wrote its state down and ended; a message starts it again. An extension: no restart type applies to it.
+    Hibernated,
     /// A supervisor gave up: its children were restarted more often than its intensity allows. To its own supervisor this
     /// is a `shutdown` (as in OTP); the causes are kept so that the last word can tell the whole story.
     Escalated(Arc<Escalation>),
@@ -50,7 +55,7 @@ impl ExitReason {
     /// Whether OTP counts this as a normal exit, so that a transient child is not restarted.
     #[must_use]
     pub const fn is_normal(&self) -> bool {
-        matches!(self, Self::Normal | Self::Shutdown(_) | Self::Escalated(_))
+        matches!(self, Self::Normal | Self::Shutdown(_) | Self::Hibernated | Self::Escalated(_))
     }
 
     /// The reason as ractor reports it to a supervisor. `None` if `event` is not an exit.
@@ -81,6 +86,7 @@ impl ExitReason {
             None | Some("normal" | "Drained") => Self::Normal,
             Some("killed") => Self::Killed,
             Some("shutdown") => Self::Shutdown(None),
+            Some(HIBERNATED) => Self::Hibernated,
             Some(text) => match text.strip_prefix("shutdown: ") {
                 Some(why) => Self::Shutdown(Some(cut(why, REASON_BYTES_MAX).into())),
                 None => Self::Error(cut(text, REASON_BYTES_MAX).into()),
@@ -94,6 +100,7 @@ impl ExitReason {
     pub(crate) fn stop_text(&self) -> String {
         match self {
             Self::Normal | Self::Shutdown(_) | Self::Escalated(_) => self.to_string(),
+            Self::Hibernated => HIBERNATED.to_owned(),
             Self::Killed | Self::Error(_) | Self::StartFailed(_) => format!("shutdown: {self}"),
         }
     }
@@ -139,6 +146,7 @@ impl fmt::Display for ExitReason {
                 escalation.child,
                 escalation.reason
             ),
+            Self::Hibernated => write!(f, "hibernated"),
             Self::Killed => write!(f, "killed"),
             Self::Error(error) => write!(f, "error: {error}"),
             Self::StartFailed(error) => write!(f, "start failed: {error}"),

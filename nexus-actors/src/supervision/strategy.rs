@@ -92,7 +92,7 @@ impl Restart {
     #[must_use]
     pub const fn applies_to(self, reason: &ExitReason) -> bool {
         match self {
-            Self::Permanent => true,
+            Self::Permanent => !matches!(reason, ExitReason::Hibernated),
             Self::Transient => !reason.is_normal(),
             Self::Temporary => false,
         }

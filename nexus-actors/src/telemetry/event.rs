@@ -136,6 +136,30 @@ pub enum Event {
         /// The exit that was one too many, with its causes.
         reason: ExitReason,
     },
+    /// An idle agent went to sleep: its state is written down, its actor has ended.
+    #[serde(rename = "agent.hibernated")]
+    AgentHibernated {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// Size of its state in bytes.
+        state_bytes: u64,
+    },
+    /// An idle agent's state could not be written down: it stays awake.
+    #[serde(rename = "agent.not_hibernated")]
+    AgentNotHibernated {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// What the encoder said.
+        reason: Arc<str>,
+    },
+    /// A dormant agent did not wake, however often it was tried: its messages are dead letters, its state is kept.
+    #[serde(rename = "agent.wake_failed")]
+    AgentWakeFailed {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// Messages that waited for it.
+        letters: u64,
+    },
     /// A message was dead-lettered. At most one such event is kept per reason and second; the counters have them all.
     #[serde(rename = "route.dead_letter")]
     DeadLetter {
@@ -203,6 +227,9 @@ impl Event {
             Self::RestartDelayed { .. } => "supervision.restart_delayed",
             Self::ChildUnresponsive { .. } => "supervision.child_unresponsive",
             Self::Escalated { .. } => "supervision.escalated",
+            Self::AgentHibernated { .. } => "agent.hibernated",
+            Self::AgentNotHibernated { .. } => "agent.not_hibernated",
+            Self::AgentWakeFailed { .. } => "agent.wake_failed",
             Self::DeadLetter { .. } => "route.dead_letter",
             Self::RequestRefused { .. } => "agent.request_refused",
             Self::FeedStarted { .. } => "feed.started",
@@ -226,6 +253,10 @@ impl Event {
                 tracing::error!(%supervisor, %child, waited_ms, "does not end, although it was killed");
             }
             Self::Escalated { supervisor, reason } => tracing::error!(%supervisor, %reason, "gave up"),
+            Self::AgentNotHibernated { agent, reason } => {
+                tracing::warn!(%agent, %reason, "cannot hibernate");
+            }
+            Self::AgentWakeFailed { agent, letters } => tracing::error!(%agent, letters, "did not wake"),
             Self::DeadLetter { target, reason } => tracing::warn!(agent = %target, %reason, "dead letter"),
             Self::RequestRefused { agent, operation, key, reason } => {
                 tracing::warn!(%agent, operation = operation.name(), %key, %reason, "refused a request that nobody asked");

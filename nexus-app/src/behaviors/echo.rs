@@ -87,6 +87,8 @@ impl Actor for Echo {
     }
 }
 
+impl Durable for Echo {}
+
 /// The answer, or the failure that ends the agent.
 async fn respond(request: Request) -> Result<Reply, String> {
     match effect(&request) {

@@ -37,27 +37,27 @@ pub const fn all() -> &'static [BuiltIn] {
         BuiltIn {
             name: "aircraft",
             about: "follows one aircraft: legs, last position, hours in the air, distance",
-            register: Behaviors::register::<Aircraft>,
+            register: Behaviors::durable::<Aircraft>,
         },
         BuiltIn {
             name: "airport",
             about: "one airport's movements by hour, its worst hour, delays by origin",
-            register: Behaviors::register::<Airport>,
+            register: Behaviors::durable::<Airport>,
         },
         BuiltIn {
             name: "carrier",
             about: "one carrier's flights, cancellations and delays with percentiles",
-            register: Behaviors::register::<Carrier>,
+            register: Behaviors::durable::<Carrier>,
         },
         BuiltIn {
             name: "echo",
             about: "answers what it is sent; fails, panics or sleeps on request, for trying out supervision",
-            register: Behaviors::register::<Echo>,
+            register: Behaviors::durable::<Echo>,
         },
         BuiltIn {
             name: "kv",
             about: "a bounded map of keys to values, with rules for what each key may hold",
-            register: Behaviors::register::<Kv>,
+            register: Behaviors::durable::<Kv>,
         },
     ]
 }
@@ -85,6 +85,7 @@ mod tests {
         assert_eq!(registered, listed, "sorted, unique, and each registered under its own name");
         for built_in in all() {
             assert_eq!(check_name(built_in.name), Ok(()), "{}", built_in.name);
+            assert!(behaviors.is_durable(built_in.name), "{}", built_in.name);
             assert!(built_in.about.len() >= 20 && !built_in.about.contains('\n'), "{}", built_in.name);
         }
     }

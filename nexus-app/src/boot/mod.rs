@@ -3,6 +3,7 @@
 //! ```text
 //! nexus (one_for_one)
 //! ├── agents.sup   what the topology declares
+//! ├── hibernator   where agents hibernate
 //! ├── ops.sup      debug endpoint
 //! └── feeds.sup    one actor per feed, and their progress
 //! ```
@@ -98,6 +99,9 @@ pub async fn start(
 
     let own = |name| SupervisorSpec::new(name).intensity(topology.node.intensity, topology.node.period);
     let mut spec = own("nexus").child(tree::agents_sup(&node, &topology)?);
+    if topology.agents().iter().any(|(_, agent)| agent.hibernate_after.is_some()) {
+        spec = spec.child(node.hibernator_child());
+    }
     let address = BoundAddress::default();
     let mut token = None;
     if topology.debug.enabled {

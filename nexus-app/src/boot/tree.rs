@@ -101,6 +101,7 @@ fn agent_child(
                 period: tolerance.period,
                 backoff: tolerance.backoff,
                 eager: start == Start::Eager,
+                hibernate_after: config.hibernate_after,
             };
             node.family_child(pattern.clone(), template, family)
         }

@@ -143,6 +143,12 @@ pub(crate) fn run(args: &AgentsArgs, context: &mut Context<'_>) -> Outcome {
         let shown = context.out.tone(Tone::Dim, &shown);
         context.out.line(&shown)?;
     }
+    let dormant = number(&answer, "dormant");
+    if dormant > 0 {
+        let shown = format!("{} more are dormant: a message wakes them", count(dormant));
+        let shown = context.out.tone(Tone::Dim, &shown);
+        context.out.line(&shown)?;
+    }
     Ok(Exit::Ok)
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &CheckArgs, context: &mut Context<'_>) -> Outcome {
 
 /// Reads and checks the topology with what this binary knows.
 pub(crate) fn load(file: &std::path::Path, context: &Context<'_>) -> Result<Topology, Report> {
-    let behaviors: BehaviorNames = context.behaviors.names().map(|name| name.to_string()).collect();
+    let behaviors = BehaviorNames::of(context.behaviors);
     Topology::load(file, &behaviors, &|name| context.environment.lookup(name))
 }
 

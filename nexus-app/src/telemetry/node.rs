@@ -22,6 +22,7 @@ struct Sample {
     tally: Tally,
     deepest_inbox: u64,
     dead_letters: Vec<(DeadLetterReason, u64)>,
+    dormant: u64,
     updates: u64,
     refused: u64,
     events: Vec<(&'static str, u64)>,
@@ -45,6 +46,7 @@ impl Sample {
             deepest_inbox,
             tally: node.tally(),
             dead_letters: node.dead_letters().counts(),
+            dormant: node.dormant_count() as u64,
             updates: node.updates(),
             refused: node.refused(),
             events: node.events().counts(),
@@ -58,6 +60,7 @@ pub(crate) const fn status_name(status: AgentStatus) -> &'static str {
         AgentStatus::Running => "running",
         AgentStatus::Down => "down",
         AgentStatus::Stopped => "stopped",
+        AgentStatus::Dormant => "dormant",
     }
 }
 
@@ -98,7 +101,7 @@ impl NodeMetrics {
         let this = self.clone();
         meter
             .u64_observable_gauge("nexus.agents")
-            .with_description("Agents in the route table, by behavior and status")
+            .with_description("Agents that have an inbox, by behavior and status")
             .with_callback(move |observer| {
                 for ((behavior, status), count) in &this.sample().agents {
                     let labels =
@@ -107,6 +110,9 @@ impl NodeMetrics {
                 }
             })
             .build();
+        self.gauge(meter, "nexus.agents.dormant", "Agents that sleep until a message wakes them", |sample| {
+            sample.dormant
+        });
         self.gauge(meter, "nexus.inbox.depth.max", "Messages in the fullest inbox", |sample| {
             sample.deepest_inbox
         });

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
+use nexus_actors::agent::Behaviors;
 use toml::de::DeTable;
 
 use super::Topology;
@@ -18,24 +19,36 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The names of the behaviors that a binary knows, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BehaviorNames(BTreeSet<String>);
+pub struct BehaviorNames {
+    names: BTreeSet<String>,
+    /// Those whose agents can hibernate.
+    durable: BTreeSet<String>,
+}
 
 impl BehaviorNames {
+    /// What `behaviors` has.
+    #[must_use]
+    pub fn of(behaviors: &Behaviors) -> Self {
+        let names: BTreeSet<String> = behaviors.names().map(|name| name.to_string()).collect();
+        let durable = names.iter().filter(|name| behaviors.is_durable(name)).cloned().collect();
+        Self { names, durable }
+    }
+
     /// Whether `name` is known.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.0.contains(name)
+        self.names.contains(name)
+    }
+
+    /// Whether agents of this behavior can hibernate.
+    #[must_use]
+    pub fn is_durable(&self, name: &str) -> bool {
+        self.durable.contains(name)
     }
 
     /// The names in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
-        self.0.iter().map(String::as_str)
-    }
-}
-
-impl<S: Into<String>> FromIterator<S> for BehaviorNames {
-    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
-        Self(names.into_iter().map(Into::into).collect())
+        self.names.iter().map(String::as_str)
     }
 }
 

@@ -2,10 +2,16 @@
 
 use std::path::Path;
 
+use nexus_actors::agent::Behaviors;
+
 use super::{BehaviorNames, Report, Topology};
 
 fn behaviors() -> BehaviorNames {
-    ["aircraft", "airport", "carrier", "kv"].into_iter().collect()
+    let mut behaviors = Behaviors::new();
+    for built_in in crate::behaviors::all().iter().filter(|built_in| built_in.name != "echo") {
+        built_in.register(&mut behaviors);
+    }
+    BehaviorNames::of(&behaviors)
 }
 
 fn env(name: &str) -> Option<String> {

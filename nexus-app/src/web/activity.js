@@ -17,6 +17,9 @@ const LETTERS_MAX = 100;
 const EVENTS = {
   "agent.started": (e) => ["started", "quiet", e.agent, `${e.behavior}, start ${count(e.incarnation)}`],
   "agent.stopped": (e) => ["stopped", "quiet", e.agent, `${reasonText(e.reason)}${e.queued ? `, ${count(e.queued)} waiting` : ""}`],
+  "agent.hibernated": (e) => ["asleep", "quiet", e.agent, `${plural(e.state_bytes, "byte")} of state`],
+  "agent.not_hibernated": (e) => ["awake", "bad", e.agent, `cannot hibernate: ${e.reason}`],
+  "agent.wake_failed": (e) => ["asleep", "bad", e.agent, `did not wake for ${plural(e.letters, "message")}`],
   "agent.intelligence_adapted": (e) => ["level", "busy", e.agent, `asked for ${e.requested}, served by ${e.granted}`],
   "supervision.child_started": (e) => ["started", "quiet", e.child, `under ${e.supervisor}`],
   "supervision.child_exited": (e) => ["exited", orderly(e.reason) ? "quiet" : "bad", e.child, reasonText(e.reason)],
@@ -33,8 +36,8 @@ const EVENTS = {
   "feed.failed": (e) => ["feed", "bad", e.feed, `failed: ${e.error}`],
   missed: (e) => ["missed", "busy", plural(e.count, "event"), "came faster than they could be sent"],
 };
-const orderly = (reason) => reason?.kind === "normal" || reason?.kind === "shutdown";
-const ROUTINE = new Set(["agent.started", "agent.stopped", "supervision.child_started"]);
+const orderly = (reason) => ["normal", "shutdown", "hibernated"].includes(reason?.kind);
+const ROUTINE = new Set(["agent.started", "agent.stopped", "agent.hibernated", "supervision.child_started"]);
 
 export class Activity {
   #last = null;

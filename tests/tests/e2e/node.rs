@@ -17,7 +17,7 @@ pub(crate) fn built_in() -> Behaviors {
 
 /// Reads and checks a topology; its paths start from `base_dir`.
 pub(crate) fn topology(text: &str, base_dir: &Path, behaviors: &Behaviors) -> Topology {
-    let names: BehaviorNames = behaviors.names().map(|name| name.to_string()).collect();
+    let names = BehaviorNames::of(behaviors);
     let text = format!("{text}\n[debug]\nenabled = false\n");
     Topology::parse(&text, "test.toml", base_dir, &names, &|_| None)
         .unwrap_or_else(|report| panic!("{}", report.render(false)))

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use nexus_actors::agent::Behaviors;
 use nexus_app::topology::{BehaviorNames, Topology};
 
 fn root() -> &'static Path {
@@ -23,7 +24,9 @@ fn the_printed_topology_is_valid() {
     let topology = block(&text, "## Topology");
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("readings.csv"), "room,celsius\nkitchen,18\n").unwrap();
-    let behaviors: BehaviorNames = ["thermostat"].into_iter().collect();
+    let mut behaviors = Behaviors::new();
+    behaviors.durable::<nexus_app::behaviors::Kv>("thermostat");
+    let behaviors = BehaviorNames::of(&behaviors);
     let parsed = Topology::parse(&topology, "README.md", folder.path(), &behaviors, &|_| None);
     let parsed = parsed.unwrap_or_else(|report| panic!("{}", report.render(false)));
     assert_eq!((parsed.supervisor.len(), parsed.feed.len()), (1, 1));

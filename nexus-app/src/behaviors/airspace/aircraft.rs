@@ -39,6 +39,8 @@ impl Actor for Aircraft {
     }
 }
 
+impl Durable for Aircraft {}
+
 /// Arguments of an aircraft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

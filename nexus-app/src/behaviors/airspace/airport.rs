@@ -43,6 +43,8 @@ impl Actor for Airport {
     }
 }
 
+impl Durable for Airport {}
+
 /// Arguments of an airport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

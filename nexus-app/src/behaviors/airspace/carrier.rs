@@ -38,6 +38,8 @@ impl Actor for Carrier {
     }
 }
 
+impl Durable for Carrier {}
+
 /// What a carrier knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarrierState {

@@ -62,6 +62,8 @@ impl Actor for Kv {
     }
 }
 
+impl Durable for Kv {}
+
 /// Arguments of a `kv` agent.
 ///
 /// ```toml

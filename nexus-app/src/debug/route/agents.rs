@@ -27,7 +27,9 @@ pub(super) fn route() -> Route {
 pub(crate) struct AgentsPage {
     /// Agents that pass the filters.
     total: usize,
-    /// How many of them come before this page.
+    /// Agents that sleep until a message wakes them; they pass no filter. `/debug/agents/{id}` shows one.
+    dormant: usize,
+    /// How many of `total` come before this page.
     offset: usize,
     /// The most agents a page has.
     limit: usize,
@@ -90,6 +92,7 @@ fn look(state: &DebugState, filter: &Filter, order: Order, page: Page) -> Agents
     let shown = agents.iter().skip(page.offset).take(page.limit);
     AgentsPage {
         total: agents.len(),
+        dormant: state.node().dormant_count(),
         offset: page.offset,
         limit: page.limit,
         tally: TallyView { sent, processed, rejected, dead_lettered, queued },

@@ -183,6 +183,9 @@ fn subject(event: &Event) -> &str {
     match event {
         Event::AgentStarted { agent, .. }
         | Event::AgentStopped { agent, .. }
+        | Event::AgentHibernated { agent, .. }
+        | Event::AgentNotHibernated { agent, .. }
+        | Event::AgentWakeFailed { agent, .. }
         | Event::AgentIntelligenceAdapted { agent, .. }
         | Event::RequestRefused { agent, .. } => agent,
         Event::ChildStarted { child, .. }

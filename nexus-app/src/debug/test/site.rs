@@ -197,6 +197,7 @@ fn agents(node: &Node) -> SupervisorSpec {
         period: Duration::from_secs(1),
         backoff: None,
         eager: false,
+        hibernate_after: None,
     };
     SupervisorSpec::new("agents.sup")
         .intensity(1000, Duration::from_secs(1))

@@ -9,6 +9,7 @@ mod duplicates;
 mod feeds;
 mod files;
 mod groups;
+mod hibernation;
 mod index;
 mod limits;
 mod names;
@@ -44,6 +45,7 @@ const fn all() -> &'static [Check] {
         Check { name: "duplicates", run: duplicates::check },
         Check { name: "behaviors", run: behaviors::check },
         Check { name: "supervision", run: supervision::check },
+        Check { name: "hibernation", run: hibernation::check },
         Check { name: "limits", run: limits::check },
         Check { name: "groups", run: groups::check },
         Check { name: "debug", run: debug::check },

@@ -125,6 +125,13 @@ pub struct AgentConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     pub start: Option<Start>,
+    /// How long an agent is idle before it hibernates, 100 ms to 365 d: its state is written down, its actor ends, and the next
+    /// message wakes it with that state. Only for agents that start on demand, and for behaviors that can write their state down.
+    /// Shorter saves memory sooner and costs more wakes, each of which takes as long as a start. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[schemars(schema_with = "format::duration")]
+    #[garde(inner(custom(between_ms(100, 365 * DAY_MS))))]
+    pub hibernate_after: Option<Duration>,
     /// Whether its end counts for its supervisor's `auto_shutdown`; then it must be one agent and `restart` must not be
     /// `permanent`. Default false.
     #[serde(default)]
