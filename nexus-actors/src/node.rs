@@ -346,6 +346,7 @@ impl Node {
             cell.retire(&self.inner.dead_letters, reason);
             return;
         }
+        self.unwatch_idle(cell);
         let mut retired = self.inner.retired.lock();
         if self.routes().remove(cell) {
             self.inner.groups.agent_went(&cell.name);
@@ -359,8 +360,19 @@ impl Node {
 
     /// `cell` hibernates once it has been idle for `after`.
     pub(crate) fn watch_idle(&self, cell: &Arc<AgentCell>, after: Duration) {
-        let at = self.clock().now() + after;
-        self.inner.idle.lock().watch(Watched { cell: Arc::downgrade(cell), after }, at);
+        let mut watch = self.inner.idle.lock();
+        let turn = watch.watch(Watched { cell: Arc::downgrade(cell), after }, self.clock().now() + after);
+        // One of an earlier incarnation.
+        if let Some(earlier) = cell.set_turn(Some(turn)) {
+            watch.forget(earlier);
+        }
+    }
+
+    fn unwatch_idle(&self, cell: &AgentCell) {
+        let mut watch = self.inner.idle.lock();
+        if let Some(turn) = cell.set_turn(None) {
+            watch.forget(turn);
+        }
     }
 
     /// Tells at most `max` agents that have been idle for long enough to hibernate, and says when to look again.
@@ -377,7 +389,7 @@ impl Node {
                 }
                 now + after
             });
-            watch.watch(Watched { cell, after }, again);
+            present.set_turn(Some(watch.watch(Watched { cell, after }, again)));
         }
         watch.next_at()
     }
@@ -388,6 +400,7 @@ impl Node {
         let mut retired = self.inner.retired.lock();
         let done = self.routes().lay_down(cell, record);
         if done == Some(true) {
+            self.unwatch_idle(cell);
             *retired += cell.tally();
         }
         done

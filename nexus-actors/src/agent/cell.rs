@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::durable::Snapshot;
 use super::family::Family;
 use super::hibernate::lifecycle::Phase;
-use super::hibernate::{Parts, Record};
+use super::hibernate::{Parts, Record, Turn};
 use super::id::AgentId;
 use super::inbox::{Inbox, Letter, Letters, Pushed};
 use super::level::Level;
@@ -157,6 +157,8 @@ pub(crate) struct AgentCell {
     phase: AtomicU8,
     /// When it last rested, on the node's clock; kept only where it may hibernate.
     rested_at: AtomicU64,
+    /// Its turn with the hibernator.
+    turn: Mutex<Option<Turn>>,
     /// What its next incarnation starts from.
     snapshot: Mutex<Option<Snapshot>>,
     /// The last ones, newest last; few, so the oldest is taken from the front.
@@ -181,6 +183,7 @@ impl AgentCell {
             retired: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Live as u8),
             rested_at: AtomicU64::new(0),
+            turn: Mutex::default(),
             snapshot: Mutex::default(),
             exits: Mutex::default(),
         }
@@ -226,6 +229,11 @@ impl AgentCell {
 
     pub(crate) fn snapshot(&self) -> Option<Snapshot> {
         self.snapshot.lock().clone()
+    }
+
+    /// It has another turn with the hibernator, or none; answers the one it had.
+    pub(crate) fn set_turn(&self, turn: Option<Turn>) -> Option<Turn> {
+        std::mem::replace(&mut *self.turn.lock(), turn)
     }
 
     /// It has nothing to do.

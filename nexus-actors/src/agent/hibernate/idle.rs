@@ -1,7 +1,6 @@
 //! Which agents have been idle for long enough. Pure: time arrives as an argument.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Millis;
@@ -10,62 +9,47 @@ use crate::clock::Millis;
 /// again as long after its last activity as its family asks: being active costs it nothing here.
 #[derive(Debug)]
 pub(crate) struct IdleWatch<T> {
-    due: BinaryHeap<Reverse<Entry<T>>>,
+    due: BTreeMap<Turn, T>,
     /// Breaks ties in the order of watching.
     sequence: u64,
 }
 
-#[derive(Debug)]
-struct Entry<T> {
+/// When it is an agent's turn to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn {
     at: Millis,
     sequence: u64,
-    agent: T,
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-
-impl<T> Eq for Entry<T> {}
-
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
 }
 
 impl<T> Default for IdleWatch<T> {
     fn default() -> Self {
-        Self { due: BinaryHeap::new(), sequence: 0 }
+        Self { due: BTreeMap::new(), sequence: 0 }
     }
 }
 
 impl<T> IdleWatch<T> {
     /// `agent` is worth a look at `at`.
-    pub(crate) fn watch(&mut self, agent: T, at: Millis) {
+    pub(crate) fn watch(&mut self, agent: T, at: Millis) -> Turn {
         self.sequence += 1;
-        self.due.push(Reverse(Entry { at, sequence: self.sequence, agent }));
+        let turn = Turn { at, sequence: self.sequence };
+        self.due.insert(turn, agent);
+        turn
+    }
+
+    /// The agent of this turn is not worth a look any more.
+    pub(crate) fn forget(&mut self, turn: Turn) {
+        self.due.remove(&turn);
     }
 
     /// The next agent whose time has come.
     pub(crate) fn next_due(&mut self, now: Millis) -> Option<T> {
-        if self.due.peek()?.0.at > now {
-            return None;
-        }
-        self.due.pop().map(|entry| entry.0.agent)
+        let first = self.due.first_entry()?;
+        (first.key().at <= now).then(|| first.remove())
     }
 
     /// When the next agent's time comes.
     pub(crate) fn next_at(&self) -> Option<Millis> {
-        self.due.peek().map(|entry| entry.0.at)
+        self.due.first_key_value().map(|(turn, _)| turn.at)
     }
 }
 
@@ -86,6 +70,8 @@ mod tests {
         for (agent, at) in [("late", 30), ("first", 10), ("second", 10)] {
             watch.watch(agent, Millis::new(at));
         }
+        let gone = watch.watch("gone", Millis::new(5));
+        watch.forget(gone);
         assert_eq!((watch.next_at(), watch.next_due(Millis::new(9))), (Some(Millis::new(10)), None));
         assert_eq!(watch.next_due(Millis::new(10)), Some("first"));
         assert_eq!(watch.next_due(Millis::new(29)), Some("second"));

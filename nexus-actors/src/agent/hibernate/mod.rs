@@ -25,5 +25,5 @@ mod record;
 #[cfg(test)]
 mod wake_test;
 
-pub(crate) use idle::{IdleWatch, idle_at};
+pub(crate) use idle::{IdleWatch, Turn, idle_at};
 pub(crate) use record::{Parts, Record};
