@@ -15,6 +15,7 @@ use super::message::AgentMessage;
 use super::payload::Payload;
 use crate::error::AgentError;
 use crate::node::Node;
+use crate::scheduler::spawn_on;
 
 /// What an agent starts with: the `Arguments` of every behavior.
 #[derive(Clone, Debug)]
@@ -78,14 +79,20 @@ impl Behaviors {
     where
         A: Actor<Msg = AgentMessage, Arguments = AgentSpec> + Default,
     {
-        let spawn =
-            |spec: AgentSpec, supervisor: ActorCell| -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
-                Box::pin(async move {
-                    let (actor, _) =
-                        Agent::spawn_linked(None, Agent::new(A::default()), spec, supervisor).await?;
-                    Ok(actor.get_cell())
-                })
+        let spawn = |spec: AgentSpec,
+                     supervisor: ActorCell|
+         -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
+            let home = spec.node.schedulers().and_then(|schedulers| schedulers.place(spec.cell.id)).cloned();
+            let spawning = async move {
+                let (actor, _) =
+                    Agent::spawn_linked(None, Agent::new(A::default()), spec, supervisor).await?;
+                Ok(actor.get_cell())
             };
+            match home {
+                Some(home) => Box::pin(spawn_on(home, spawning)),
+                None => Box::pin(spawning),
+            }
+        };
         self.by_name.insert(name.into(), Arc::new(spawn));
     }
 
