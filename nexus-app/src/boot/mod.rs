@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! nexus (one_for_one)
+//! ├── schedulers   looks at the runtimes that agents live on
 //! ├── agents.sup   what the topology declares
 //! ├── ops.sup      debug endpoint
 //! └── feeds.sup    one actor per feed, and their progress
@@ -10,6 +11,7 @@
 //! Started in this order, so that whoever watches sees the feeds begin; stopped in reverse, so that the feeds stop first and
 //! the agents last.
 
+mod schedulers;
 mod tree;
 
 use std::net::SocketAddr;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use nexus_actors::agent::Behaviors;
 use nexus_actors::clock::Clock;
 use nexus_actors::rng::Seed;
+use nexus_actors::scheduler::{Schedulers, SchedulersActor};
 use nexus_actors::supervision::{
     ChildSpec, ExitReason, Restart, Root, RootError, SupervisorEnv, SupervisorSpec,
 };
@@ -40,6 +43,9 @@ pub enum BootError {
     /// The exporters could not be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The system has no threads or files left for the runtimes that agents live on.
+    #[error("schedulers: {0}")]
+    Schedulers(std::io::Error),
     /// The topology asks for something this binary or its limits do not have.
     #[error(transparent)]
     Declare(#[from] DeclareError),
@@ -57,6 +63,7 @@ pub struct RunningNode {
     node: Node,
     root: Root,
     feeds: Vec<Arc<FeedSlot>>,
+    schedulers: Schedulers,
     telemetry: Telemetry,
     address: BoundAddress,
     token: Option<Secret>,
@@ -81,6 +88,7 @@ pub async fn start(
 ) -> Result<RunningNode, BootError> {
     let clock = Clock::start();
     let telemetry = Telemetry::start(&topology.telemetry, topology.node_name())?;
+    let schedulers = schedulers::start(topology.schedulers.config()).await?;
     let config = NodeConfig {
         name: topology.node_name().into(),
         seed: Seed::new(topology.node.seed),
@@ -88,6 +96,7 @@ pub async fn start(
         agents_max: topology.limits.agents as usize,
         dead_letters: topology.limits.dead_letters as usize,
         events: topology.limits.events as usize,
+        schedulers: Some(schedulers.clone()),
     };
     let node = Node::new(config, behaviors, clock, &telemetry.meter());
     let readiness = Arc::new(Readiness::awaiting(["tree"]));
@@ -97,7 +106,9 @@ pub async fn start(
     let root_slot: RootSlot = Arc::new(OnceLock::new());
 
     let own = |name| SupervisorSpec::new(name).intensity(topology.node.intensity, topology.node.period);
-    let mut spec = own("nexus").child(tree::agents_sup(&node, &topology)?);
+    let look = ChildSpec::actor("schedulers", || SchedulersActor, schedulers.clone());
+    let look = look.label(topology.schedulers.config().policy.name());
+    let mut spec = own("nexus").child(look).child(tree::agents_sup(&node, &topology)?);
     let address = BoundAddress::default();
     let mut token = None;
     if topology.debug.enabled {
@@ -126,7 +137,7 @@ pub async fn start(
     let _ = root_slot.set(root.clone());
     root.boot().await?;
     readiness.set("tree", true, "started");
-    Ok(RunningNode { node, root, feeds, telemetry, address, token, readiness })
+    Ok(RunningNode { node, root, feeds, schedulers, telemetry, address, token, readiness })
 }
 
 fn feeds_sup(
@@ -217,6 +228,7 @@ impl RunningNode {
         if stopped.is_none() {
             self.root.supervisor().cell().kill();
         }
+        self.schedulers.shutdown();
         let telemetry = self.telemetry;
         // The last spans and metrics; exporters block.
         let _ = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(2))).await;
