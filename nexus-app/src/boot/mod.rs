@@ -21,7 +21,7 @@ use std::time::Duration;
 use nexus_actors::agent::Behaviors;
 use nexus_actors::clock::Clock;
 use nexus_actors::rng::Seed;
-use nexus_actors::scheduler::{Schedulers, SchedulersActor};
+use nexus_actors::scheduler::SchedulersActor;
 use nexus_actors::supervision::{
     ChildSpec, ExitReason, Restart, Root, RootError, SupervisorEnv, SupervisorSpec,
 };
@@ -31,6 +31,8 @@ use crate::debug::{BoundAddress, DebugActor, DebugArgs, DebugSources, DebugState
 use crate::feed::{FeedActor, FeedArgs, FeedSlot, FeedState, ProgressActor, ProgressArgs, ProgressDisplay};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::topology::{Secret, Topology};
+
+use self::schedulers::NodeSchedulers;
 
 /// Id of the actor that shows the feeds' progress, beside the feeds.
 pub(crate) const PROGRESS: &str = "progress";
@@ -63,7 +65,7 @@ pub struct RunningNode {
     node: Node,
     root: Root,
     feeds: Vec<Arc<FeedSlot>>,
-    schedulers: Schedulers,
+    schedulers: NodeSchedulers,
     telemetry: Telemetry,
     address: BoundAddress,
     token: Option<Secret>,
@@ -96,7 +98,7 @@ pub async fn start(
         agents_max: topology.limits.agents as usize,
         dead_letters: topology.limits.dead_letters as usize,
         events: topology.limits.events as usize,
-        schedulers: Some(schedulers.clone()),
+        schedulers: Some(schedulers.0.clone()),
     };
     let node = Node::new(config, behaviors, clock, &telemetry.meter());
     let readiness = Arc::new(Readiness::awaiting(["tree"]));
@@ -106,7 +108,7 @@ pub async fn start(
     let root_slot: RootSlot = Arc::new(OnceLock::new());
 
     let own = |name| SupervisorSpec::new(name).intensity(topology.node.intensity, topology.node.period);
-    let look = ChildSpec::actor("schedulers", || SchedulersActor, schedulers.clone());
+    let look = ChildSpec::actor("schedulers", || SchedulersActor, schedulers.0.clone());
     let look = look.label(topology.schedulers.config().policy.name());
     let mut spec = own("nexus").child(look).child(tree::agents_sup(&node, &topology)?);
     let address = BoundAddress::default();
@@ -228,7 +230,7 @@ impl RunningNode {
         if stopped.is_none() {
             self.root.supervisor().cell().kill();
         }
-        self.schedulers.shutdown();
+        drop(self.schedulers);
         let telemetry = self.telemetry;
         // The last spans and metrics; exporters block.
         let _ = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(2))).await;

@@ -7,13 +7,24 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::BootError;
 
+/// Runtimes that end with the node, also if it is dropped or does not start: what lives on them holds the node, so that they would
+/// never end by themselves.
+#[derive(Debug)]
+pub(super) struct NodeSchedulers(pub(super) Schedulers);
+
+impl Drop for NodeSchedulers {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
+}
+
 /// Starts the runtimes that `config` makes of the machine we run on.
 ///
 /// On a single-threaded runtime there are none: its owner wants everything on that thread, with its clock, as simulations do.
 ///
 /// # Errors
 /// [`BootError::Schedulers`]; nothing runs then.
-pub(super) async fn start(mut config: SchedulersConfig) -> Result<Schedulers, BootError> {
+pub(super) async fn start(mut config: SchedulersConfig) -> Result<NodeSchedulers, BootError> {
     let system = Handle::current();
     if system.runtime_flavor() == RuntimeFlavor::CurrentThread && config.policy != Policy::None {
         tracing::debug!("the node was started on a single-threaded runtime: its agents stay there");
@@ -24,15 +35,15 @@ pub(super) async fn start(mut config: SchedulersConfig) -> Result<Schedulers, Bo
         Schedulers::start(&config, &machine, &system)
     });
     let started = starting.await.map_err(std::io::Error::other).and_then(std::convert::identity);
-    started.map_err(BootError::Schedulers)
+    started.map(NodeSchedulers).map_err(BootError::Schedulers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn runtimes(schedulers: &Schedulers) -> usize {
-        schedulers.layout().runtimes.len()
+    fn runtimes(schedulers: &NodeSchedulers) -> usize {
+        schedulers.0.layout().runtimes.len()
     }
 
     /// Goal: a single-threaded runtime keeps everything; another gets its agents' runtimes.

@@ -76,13 +76,10 @@ fn threads_are_pinned() {
                 assert_eq!(worker["cpus"], runtime["cpus"]);
                 workers += 1;
             }
-            assert!(
-                runtime["agents"].as_u64().unwrap() > 0
-                    && runtime["tasks"].as_u64() >= runtime["agents"].as_u64(),
-                "{runtime}"
-            );
+            // An agent has a task; on a machine with many CPUs a runtime may have neither.
+            assert!(runtime["tasks"].as_u64() >= runtime["agents"].as_u64(), "{runtime}");
         }
-        assert!(workers > 0 && (policy == "numa" || workers == runtimes.len()), "{shown}");
+        assert!(workers >= runtimes.len() && workers > 0, "{shown}");
         let mut command = node.sandbox.command(nexus_binary!());
         let ended = Process::spawn(command.arg("schedulers")).wait(SETTLE);
         assert_eq!(ended.code, Some(0), "{ended:?}");
