@@ -1,4 +1,4 @@
-//! One Nexus node: supervision, agents and their host, local routes, telemetry, and the clock and randomness seams.
+//! One Nexus node: supervision, agents and their host, local routes, pinned schedulers, telemetry, and the clock and randomness seams.
 
 pub mod agent;
 pub mod clock;
@@ -7,6 +7,7 @@ mod node;
 pub mod prelude;
 pub mod rng;
 pub mod route;
+pub mod scheduler;
 pub mod supervision;
 pub mod telemetry;
 mod text;

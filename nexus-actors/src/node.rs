@@ -17,6 +17,7 @@ use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
 use crate::rng::Seed;
 use crate::route::{DeadLetterReason, DeadLetters, GroupSpec, Groups, RouteTable};
+use crate::scheduler::Schedulers;
 use crate::supervision::StartError;
 use crate::telemetry::{Event, Events, Metrics};
 use crate::text::{REASON_BYTES_MAX, cut};
@@ -37,6 +38,8 @@ pub struct NodeConfig {
     pub dead_letters: usize,
     /// Events kept. Default 65,536.
     pub events: usize,
+    /// The runtimes that agents live on. Default: none but the one that the node is started on.
+    pub schedulers: Option<Schedulers>,
 }
 
 impl Default for NodeConfig {
@@ -48,6 +51,7 @@ impl Default for NodeConfig {
             agents_max: 1_000_000,
             dead_letters: 1024,
             events: 65_536,
+            schedulers: None,
         }
     }
 }
@@ -183,6 +187,26 @@ impl Node {
     #[must_use]
     pub fn behaviors(&self) -> &Behaviors {
         &self.inner.behaviors
+    }
+
+    /// The runtimes that agents live on, if they have some of their own.
+    #[must_use]
+    pub fn schedulers(&self) -> Option<&Schedulers> {
+        self.inner.config.schedulers.as_ref()
+    }
+
+    /// How many agents in the route table belong to each runtime, in the order of the layout; nothing without schedulers.
+    /// Looks at every agent: not for an async thread.
+    #[must_use]
+    pub fn agents_placed(&self) -> Vec<u64> {
+        let Some(schedulers) = self.schedulers() else { return Vec::new() };
+        let mut counts = vec![0; schedulers.layout().runtimes.len()];
+        self.routes().for_each(|cell| {
+            if let Some(at) = schedulers.index_of(cell.id) {
+                counts[at] += 1;
+            }
+        });
+        counts
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -215,6 +215,12 @@ impl Process {
         self.stderr.text()
     }
 
+    /// Its number in the kernel.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     /// Whether it has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {

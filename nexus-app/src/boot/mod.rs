@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! nexus (one_for_one)
+//! ├── schedulers   looks at the runtimes that agents live on
 //! ├── agents.sup   what the topology declares
 //! ├── hibernator   where agents hibernate
 //! ├── ops.sup      debug endpoint
@@ -11,6 +12,7 @@
 //! Started in this order, so that whoever watches sees the feeds begin; stopped in reverse, so that the feeds stop first and
 //! the agents last.
 
+mod schedulers;
 mod tree;
 
 use std::net::SocketAddr;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use nexus_actors::agent::Behaviors;
 use nexus_actors::clock::Clock;
 use nexus_actors::rng::Seed;
+use nexus_actors::scheduler::SchedulersActor;
 use nexus_actors::supervision::{
     ChildSpec, ExitReason, Restart, Root, RootError, SupervisorEnv, SupervisorSpec,
 };
@@ -29,6 +32,8 @@ use crate::debug::{BoundAddress, DebugActor, DebugArgs, DebugSources, DebugState
 use crate::feed::{FeedActor, FeedArgs, FeedSlot, FeedState, ProgressActor, ProgressArgs, ProgressDisplay};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::topology::{Secret, Topology};
+
+use self::schedulers::NodeSchedulers;
 
 /// Id of the actor that shows the feeds' progress, beside the feeds.
 pub(crate) const PROGRESS: &str = "progress";
@@ -41,6 +46,9 @@ pub enum BootError {
     /// The exporters could not be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The system has no threads or files left for the runtimes that agents live on.
+    #[error("schedulers: {0}")]
+    Schedulers(std::io::Error),
     /// The topology asks for something this binary or its limits do not have.
     #[error(transparent)]
     Declare(#[from] DeclareError),
@@ -58,6 +66,7 @@ pub struct RunningNode {
     node: Node,
     root: Root,
     feeds: Vec<Arc<FeedSlot>>,
+    schedulers: NodeSchedulers,
     telemetry: Telemetry,
     address: BoundAddress,
     token: Option<Secret>,
@@ -82,6 +91,7 @@ pub async fn start(
 ) -> Result<RunningNode, BootError> {
     let clock = Clock::start();
     let telemetry = Telemetry::start(&topology.telemetry, topology.node_name())?;
+    let schedulers = schedulers::start(topology.schedulers.config()).await?;
     let config = NodeConfig {
         name: topology.node_name().into(),
         seed: Seed::new(topology.node.seed),
@@ -89,6 +99,7 @@ pub async fn start(
         agents_max: topology.limits.agents as usize,
         dead_letters: topology.limits.dead_letters as usize,
         events: topology.limits.events as usize,
+        schedulers: Some(schedulers.0.clone()),
     };
     let node = Node::new(config, behaviors, clock, &telemetry.meter());
     let readiness = Arc::new(Readiness::awaiting(["tree"]));
@@ -98,7 +109,9 @@ pub async fn start(
     let root_slot: RootSlot = Arc::new(OnceLock::new());
 
     let own = |name| SupervisorSpec::new(name).intensity(topology.node.intensity, topology.node.period);
-    let mut spec = own("nexus").child(tree::agents_sup(&node, &topology)?);
+    let look = ChildSpec::actor("schedulers", || SchedulersActor, schedulers.0.clone());
+    let look = look.label(topology.schedulers.config().policy.name());
+    let mut spec = own("nexus").child(look).child(tree::agents_sup(&node, &topology)?);
     if topology.agents().iter().any(|(_, agent)| agent.hibernate_after.is_some()) {
         spec = spec.child(node.hibernator_child());
     }
@@ -130,7 +143,7 @@ pub async fn start(
     let _ = root_slot.set(root.clone());
     root.boot().await?;
     readiness.set("tree", true, "started");
-    Ok(RunningNode { node, root, feeds, telemetry, address, token, readiness })
+    Ok(RunningNode { node, root, feeds, schedulers, telemetry, address, token, readiness })
 }
 
 fn feeds_sup(
@@ -221,6 +234,7 @@ impl RunningNode {
         if stopped.is_none() {
             self.root.supervisor().cell().kill();
         }
+        drop(self.schedulers);
         let telemetry = self.telemetry;
         // The last spans and metrics; exporters block.
         let _ = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(2))).await;

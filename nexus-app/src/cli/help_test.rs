@@ -51,6 +51,7 @@ fn good_lines() {
         "nexus level carrier/UA proactive",
         "nexus top --once --limit 20 --sort rate --interval 250ms",
         "nexus events --follow --since 1200 --token-file token",
+        "nexus schedulers -o json",
         "nexus version",
     ] {
         if let Err(error) = parsed(line) {

@@ -24,6 +24,7 @@ mod inspect;
 mod output;
 mod run;
 pub mod runtime_file;
+mod schedulers;
 mod session;
 mod signals;
 mod sse;
@@ -101,6 +102,7 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     Events(events::EventsArgs),
     Feeds(feeds::FeedsArgs),
+    Schedulers(schedulers::SchedulersArgs),
     Version(version::VersionArgs),
 }
 
@@ -163,6 +165,7 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
         Command::DeadLetters(args) => dead_letters::run(&args, context),
         Command::Events(args) => events::run(&args, context),
         Command::Feeds(args) => feeds::run(&args, context),
+        Command::Schedulers(args) => schedulers::run(&args, context),
         Command::Version(args) => version::run(&args, context),
     }
 }

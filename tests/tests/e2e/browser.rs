@@ -42,7 +42,7 @@ async fn cursor_at(page: &Page, name: &str) {
 fn an_agent_is_killed_and_healed_through_the_page() {
     browse("an_agent_is_killed_and_healed_through_the_page", |page| async move {
         let node = NodeProcess::start(nexus_tests::nexus_binary!(), true);
-        page.resize(1440, 900, false).await;
+        page.resize(1440, 960, false).await;
         page.open(&node.page()).await;
         sees_the_whole_tree(&page).await;
         kills_an_agent(&page).await;
@@ -60,6 +60,7 @@ async fn sees_the_whole_tree(page: &Page) {
     page.until("document.querySelector('.feed .word').textContent === 'completed'").await;
     for name in [
         "nexus",
+        "schedulers",
         "agents.sup",
         "airspace",
         "carriers",
@@ -151,7 +152,11 @@ async fn walks_by_keyboard(page: &Page) {
 
     page.press(Key::Home).await;
     cursor_at(page, "nexus").await;
-    for name in ["agents.sup", "airspace", "carriers", "carrier", "carrier/UA"] {
+    page.press(Key::Right).await;
+    cursor_at(page, "schedulers").await;
+    page.press(Key::Down).await;
+    cursor_at(page, "agents.sup").await;
+    for name in ["airspace", "carriers", "carrier", "carrier/UA"] {
         page.press(Key::Right).await;
         cursor_at(page, name).await;
     }

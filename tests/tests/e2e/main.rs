@@ -14,6 +14,7 @@ mod kill_http;
 mod memory;
 mod node;
 mod readme;
+mod schedulers;
 mod stops;
 mod summaries;
 mod tidy;

@@ -16,6 +16,7 @@ pub(crate) mod openapi;
 mod page;
 pub(crate) mod publish;
 pub(crate) mod restart;
+pub(crate) mod schedulers;
 pub(crate) mod stop;
 pub(crate) mod supervisor_action;
 pub(crate) mod tell;
@@ -98,6 +99,7 @@ pub(crate) fn all() -> Vec<Route> {
             dead_letters::route(),
             events::route(),
             feeds::route(),
+            schedulers::route(),
         ],
         groups::routes(),
         vec![agent_action::api_route(), publish::route()],

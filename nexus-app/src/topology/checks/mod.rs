@@ -14,6 +14,7 @@ mod index;
 mod limits;
 mod names;
 mod reports;
+mod schedulers;
 mod supervision;
 mod targets;
 mod telemetry;
@@ -47,6 +48,7 @@ const fn all() -> &'static [Check] {
         Check { name: "supervision", run: supervision::check },
         Check { name: "hibernation", run: hibernation::check },
         Check { name: "limits", run: limits::check },
+        Check { name: "schedulers", run: schedulers::check },
         Check { name: "groups", run: groups::check },
         Check { name: "debug", run: debug::check },
         Check { name: "telemetry", run: telemetry::check },

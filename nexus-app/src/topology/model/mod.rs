@@ -4,6 +4,7 @@ mod args;
 pub(crate) mod format;
 mod node;
 mod policy;
+mod schedulers;
 mod secret;
 mod tree;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use args::Args;
 pub use node::{DebugConfig, LimitsConfig, NodeConfig, OtlpConfig, TelemetryConfig};
 pub use policy::{Auth, AutoShutdown, Level, Restart, Shutdown, Start, Strategy};
+pub use schedulers::{SchedulerPolicy, SchedulersConfig};
 pub use secret::Secret;
 pub use tree::{AgentConfig, BackoffConfig, GroupConfig, SupervisorConfig};
 
@@ -33,6 +35,9 @@ pub struct Topology {
     /// Upper bounds.
     #[garde(dive)]
     pub limits: LimitsConfig,
+    /// The runtimes that agents live on.
+    #[garde(dive)]
+    pub schedulers: SchedulersConfig,
     /// Logs and export.
     #[garde(dive)]
     pub telemetry: TelemetryConfig,
