@@ -5,7 +5,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::ProblemDetails;
 use super::route::{
-    agent, agents, ask, dead_letters, events, feeds, groups, health, kill, level, metrics,
+    agent, agents, ask, clients, dead_letters, events, feeds, groups, health, kill, level, metrics,
     openapi as description, publish, restart, stop, supervisor_action, tell, tree,
 };
 
@@ -34,6 +34,7 @@ use super::route::{
         dead_letters::dead_letters,
         events::events,
         feeds::feeds,
+        clients::clients,
         groups::groups,
         groups::group,
         ask::ask,

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 mod agent_action;
 pub(crate) mod agents;
 pub(crate) mod ask;
+pub(crate) mod clients;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod feeds;
@@ -98,6 +99,7 @@ pub(crate) fn all() -> Vec<Route> {
             dead_letters::route(),
             events::route(),
             feeds::route(),
+            clients::route(),
         ],
         groups::routes(),
         vec![agent_action::api_route(), publish::route()],
