@@ -60,7 +60,7 @@ pub struct RunningNode {
     feeds: Vec<Arc<FeedSlot>>,
     telemetry: Telemetry,
     address: BoundAddress,
-    clients_address: BoundAddress,
+    clients: Option<Clients>,
     token: Option<Secret>,
     readiness: Arc<Readiness>,
 }
@@ -101,7 +101,6 @@ pub async fn start(
     let own = |name| SupervisorSpec::new(name).intensity(topology.node.intensity, topology.node.period);
     let mut spec = own("nexus").child(tree::agents_sup(&node, &topology)?);
     let address = BoundAddress::default();
-    let clients_address = BoundAddress::default();
     let clients = topology
         .clients
         .clone()
@@ -125,7 +124,7 @@ pub async fn start(
     }
     if let Some(clients) = &clients {
         telemetry.observe_clients(clients);
-        let args = ClientsArgs { clients: clients.clone(), bound: clients_address.clone() };
+        let args = ClientsArgs { clients: clients.clone() };
         ops = ops.child(ChildSpec::actor("clients", || ClientsActor, args));
     }
     if topology.debug.enabled || clients.is_some() {
@@ -142,7 +141,7 @@ pub async fn start(
     let _ = root_slot.set(root.clone());
     root.boot().await?;
     readiness.set("tree", true, "started");
-    Ok(RunningNode { node, root, feeds, telemetry, address, clients_address, token, readiness })
+    Ok(RunningNode { node, root, feeds, telemetry, address, clients, token, readiness })
 }
 
 fn feeds_sup(
@@ -189,7 +188,7 @@ impl RunningNode {
     /// Where the clients' endpoint listens; `None` without one.
     #[must_use]
     pub fn clients_address(&self) -> Option<SocketAddr> {
-        self.clients_address.get()
+        self.clients.as_ref().and_then(Clients::address)
     }
 
     /// The token the debug endpoint asks for; `None` without endpoint or authentication.

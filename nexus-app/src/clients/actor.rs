@@ -13,7 +13,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::files;
 use super::server::{self, DRAIN_MAX};
 use super::state::Clients;
-use crate::debug::BoundAddress;
 
 /// How long a restarted endpoint waits for its predecessor to let go of the port.
 const REBIND_MAX: Duration = Duration::from_secs(2);
@@ -34,8 +33,6 @@ impl ractor::Message for ClientsMessage {}
 pub struct ClientsArgs {
     /// What it serves.
     pub clients: Clients,
-    /// Where it reports its address.
-    pub bound: BoundAddress,
 }
 
 /// The running server.
@@ -63,7 +60,7 @@ impl Actor for ClientsActor {
         args.clients.set_connections_max(connections);
         let listener = listen(&args).await?;
         let address = listener.local_addr()?;
-        args.bound.set(address);
+        args.clients.bound().set(address);
         tracing::info!(%address, connections, "clients' endpoint listens");
         let shutdown = CancellationToken::new();
         let (clients, stop) = (args.clients, shutdown.clone());
@@ -110,7 +107,7 @@ impl Drop for Ended {
 
 /// Listens on the configured address, or again on the one of the incarnation before.
 async fn listen(args: &ClientsArgs) -> Result<TcpListener, String> {
-    let again = args.bound.get();
+    let again = args.clients.address();
     let address = again.unwrap_or(args.clients.config().listen);
     let give_up = Instant::now() + REBIND_MAX;
     loop {

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::core::Rules;
 use super::protocol::Allow;
+use crate::debug::BoundAddress;
 use crate::topology::{Auth, ClientsConfig, Secret};
 
 /// Why a connection was refused before it was a WebSocket.
@@ -128,6 +129,7 @@ struct Inner {
     config: ClientsConfig,
     rules: Arc<Rules>,
     node: Node,
+    bound: BoundAddress,
     connections_max: AtomicU64,
     next_id: AtomicU64,
     counters: Counters,
@@ -159,6 +161,7 @@ impl Clients {
         Self {
             inner: Arc::new(Inner {
                 connections_max: AtomicU64::new(config.connections.into()),
+                bound: BoundAddress::default(),
                 config,
                 rules: Arc::new(rules),
                 node,
@@ -174,6 +177,16 @@ impl Clients {
     #[must_use]
     pub fn config(&self) -> &ClientsConfig {
         &self.inner.config
+    }
+
+    /// Where the endpoint listens; `None` before its first start.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.inner.bound.get()
+    }
+
+    pub(super) fn bound(&self) -> &BoundAddress {
+        &self.inner.bound
     }
 
     pub(super) fn rules(&self) -> &Arc<Rules> {

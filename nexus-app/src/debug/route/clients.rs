@@ -50,6 +50,8 @@ pub(crate) struct ClientView {
 /// A page of clients, and what all did since the node started.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClientsPage {
+    /// Where their endpoint listens.
+    address: Option<String>,
     /// Clients connected now.
     connections: u64,
     /// The most there may be, as far as the system's limit of open files allows.
@@ -111,6 +113,7 @@ pub(crate) async fn clients(
         subscriptions: client.subscriptions,
     };
     Ok(Json(ClientsPage {
+        address: clients.address().map(|address| address.to_string()),
         connections: totals.connections,
         connections_max: totals.connections_max,
         accepted: totals.accepted,
