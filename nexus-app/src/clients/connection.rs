@@ -141,7 +141,14 @@ impl Connection {
                 }
             }
         }
-        Box::pin(farewell(self.socket, gone.reason)).await;
+        let reason = gone.reason;
+        // What waited for it is let go before the farewell, and it counts as gone.
+        drop(gone);
+        Box::pin(farewell(self.into_socket(), reason)).await;
+    }
+
+    fn into_socket(self) -> WebSocketStream<TcpStream> {
+        self.socket
     }
 
     fn due(&self) -> Instant {

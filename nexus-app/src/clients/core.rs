@@ -211,6 +211,10 @@ impl Core {
                 self.queued_messages = self.queued_messages.saturating_sub(1);
                 self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
                 self.writing = now;
+                if self.queued_messages > 0 {
+                    // It reads, and while it is behind its own pongs wait unread.
+                    self.on_hear(now);
+                }
             }
             Input::Tick => self.on_tick(now, &mut effects),
             Input::Ended(reason) => self.close(reason, &mut effects),

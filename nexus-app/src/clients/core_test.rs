@@ -264,8 +264,8 @@ fn a_stuck_message_ends_the_connection() {
     }
     assert_eq!(core.deadline(), at(11_000));
     assert_eq!(core.step(at(10_999), Input::Written(1)), []);
-    assert_eq!(core.deadline(), at(20_000), "the ping comes first");
-    assert_eq!(core.step(at(20_000), Input::Tick), [Effect::Ping]);
+    assert_eq!(core.deadline(), at(20_999), "what was read is a sign of life, too");
+    assert_eq!(core.step(at(20_998), Input::Tick), []);
     assert_eq!(core.step(at(20_999), Input::Tick), [Effect::Close(CloseReason::Slow)]);
 }
 

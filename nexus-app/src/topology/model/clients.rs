@@ -31,14 +31,14 @@ pub struct ClientsConfig {
     #[garde(length(max = 1024))]
     pub allow: Vec<String>,
     /// Connections at one time, 1 to 1,000,000; further ones are refused. Default 50,000. Each needs a file descriptor: where the
-    /// system allows fewer, fewer are taken. An idle one costs about 5 KB.
+    /// system allows fewer, fewer are taken. An idle one costs about 4 KB.
     #[garde(range(min = 1, max = 1_000_000))]
     pub connections: u32,
     /// The longest message a client may send, in bytes, 64 B to 16 MiB. Default 64 KiB. Times `connections`, it bounds what
     /// clients can make the node hold.
     #[garde(range(min = 64, max = 16_777_216))]
     pub message_bytes: u32,
-    /// Messages a second that each client may send, 1 to 1,000,000. Default 100. What is beyond is refused, and a client that goes
+    /// Messages a second that each client, which is each connection, may send, 1 to 1,000,000. Default 100. What is beyond is refused, and a client that goes
     /// on is disconnected.
     #[garde(range(min = 1, max = 1_000_000))]
     pub rate: u32,
