@@ -1,6 +1,6 @@
 //! The endpoint for agents' clients: a WebSocket over which they ask, tell and subscribe (`docs/protocol.md`).
 //!
-//! A connection is one task with small buffers. Its decisions are [`core`]'s; the task reads, writes, asks agents and listens to
+//! A connection is one task with small buffers. Its decisions are `core.rs`'s; the task reads, writes, asks agents and listens to
 //! groups for it. Nothing a client sends can make the node hold more than its limits say: messages, asks in flight,
 //! subscriptions and what waits to be written are all bounded, and a client that does not read is cut off.
 //!
