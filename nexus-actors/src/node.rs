@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::broadcast;
 
 use crate::agent::{
     AgentCell, AgentId, AgentMessage, AgentOverview, AgentSpec, AgentStatus, AgentTemplate, Behaviors,
@@ -510,6 +511,15 @@ impl Node {
     #[must_use]
     pub fn group(&self, group: &str) -> Option<Vec<Arc<str>>> {
         self.inner.groups.present(group)
+    }
+
+    /// Hears, from now on, every request that is [published](Node::publish) to `group`, in order. Costs publishers a wake-up and
+    /// never makes them wait: a listener that falls behind by more than 256 publications is told how many it missed.
+    ///
+    /// # Errors
+    /// [`UnknownGroup`](AgentError::UnknownGroup).
+    pub fn listen(&self, group: &str) -> Result<broadcast::Receiver<Arc<Request>>, AgentError> {
+        self.inner.groups.listen(group).ok_or_else(|| AgentError::UnknownGroup { name: group.to_owned() })
     }
 
     /// Asks an agent to show its state. Goes past the inbox: a flooded agent shows itself after its current batch.

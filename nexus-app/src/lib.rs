@@ -3,6 +3,7 @@
 pub mod behaviors;
 pub mod boot;
 pub mod cli;
+pub mod clients;
 pub mod debug;
 pub mod feed;
 pub mod logging;

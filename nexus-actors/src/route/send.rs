@@ -96,7 +96,7 @@ impl Node {
         }
     }
 
-    /// Sends `request` to every agent that is in `group` now.
+    /// Sends `request` to every agent that is in `group` now, and a copy to whoever [listens](Node::listen).
     ///
     /// # Errors
     /// [`UnknownGroup`](AgentError::UnknownGroup).
@@ -105,6 +105,7 @@ impl Node {
             .groups()
             .present(group)
             .ok_or_else(|| AgentError::UnknownGroup { name: group.to_owned() })?;
+        self.groups().tell_listeners(group, &request);
         let mut published = Published::default();
         for member in members {
             match self.dispatch(&member, letter(request.clone(), Answer::Nobody)) {

@@ -209,6 +209,17 @@ pub enum Event {
         /// What went wrong, with the place in the source.
         error: Arc<str>,
     },
+    /// A client was disconnected for what it did or did not do. At most one such event is kept per reason and second; the
+    /// counters have them all.
+    #[serde(rename = "clients.cut_off")]
+    ClientCutOff {
+        /// The client's number, 1 for the node's first.
+        client: u64,
+        /// Its address.
+        peer: Arc<str>,
+        /// `slow`, `unresponsive`, `rate_limited`, `too_long`, `protocol` or `text`.
+        reason: Arc<str>,
+    },
 }
 
 impl Event {
@@ -235,6 +246,7 @@ impl Event {
             Self::FeedStarted { .. } => "feed.started",
             Self::FeedCompleted { .. } => "feed.completed",
             Self::FeedFailed { .. } => "feed.failed",
+            Self::ClientCutOff { .. } => "clients.cut_off",
         }
     }
 }
@@ -260,6 +272,9 @@ impl Event {
             Self::DeadLetter { target, reason } => tracing::warn!(agent = %target, %reason, "dead letter"),
             Self::RequestRefused { agent, operation, key, reason } => {
                 tracing::warn!(%agent, operation = operation.name(), %key, %reason, "refused a request that nobody asked");
+            }
+            Self::ClientCutOff { client, peer, reason } => {
+                tracing::warn!(client, %peer, %reason, "cut off a client");
             }
             _ => {}
         }

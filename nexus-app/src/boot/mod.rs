@@ -5,7 +5,7 @@
 //! ├── schedulers   looks at the runtimes that agents live on
 //! ├── agents.sup   what the topology declares
 //! ├── hibernator   where agents hibernate
-//! ├── ops.sup      debug endpoint
+//! ├── ops.sup      debug endpoint, clients' endpoint
 //! └── feeds.sup    one actor per feed, and their progress
 //! ```
 //!
@@ -28,6 +28,7 @@ use nexus_actors::supervision::{
 };
 use nexus_actors::{DeclareError, Node, NodeConfig};
 
+use crate::clients::{Clients, ClientsActor, ClientsArgs};
 use crate::debug::{BoundAddress, DebugActor, DebugArgs, DebugSources, DebugState, Readiness, RootSlot};
 use crate::feed::{FeedActor, FeedArgs, FeedSlot, FeedState, ProgressActor, ProgressArgs, ProgressDisplay};
 use crate::telemetry::{Telemetry, TelemetryError};
@@ -69,6 +70,7 @@ pub struct RunningNode {
     schedulers: NodeSchedulers,
     telemetry: Telemetry,
     address: BoundAddress,
+    clients: Option<Clients>,
     token: Option<Secret>,
     readiness: Arc<Readiness>,
 }
@@ -116,6 +118,11 @@ pub async fn start(
         spec = spec.child(node.hibernator_child());
     }
     let address = BoundAddress::default();
+    let clients = topology
+        .clients
+        .clone()
+        .map(|config| Clients::new(config, node.clone(), topology.limits.payload_bytes));
+    let mut ops = own("ops.sup");
     let mut token = None;
     if topology.debug.enabled {
         let sources = DebugSources {
@@ -125,12 +132,20 @@ pub async fn start(
             feeds: feeds.clone(),
             readiness: readiness.clone(),
             payload_bytes_max: topology.limits.payload_bytes as usize,
+            clients: clients.clone(),
         };
         let state = DebugState::new(topology.debug.clone(), sources).map_err(BootError::Debug)?;
         token = state.token().cloned();
         let args = DebugArgs { state, bound: address.clone() };
-        let debug = ChildSpec::actor("debug", || DebugActor, args);
-        spec = spec.child(ChildSpec::supervisor(own("ops.sup").child(debug)));
+        ops = ops.child(ChildSpec::actor("debug", || DebugActor, args));
+    }
+    if let Some(clients) = &clients {
+        telemetry.observe_clients(clients);
+        let args = ClientsArgs { clients: clients.clone() };
+        ops = ops.child(ChildSpec::actor("clients", || ClientsActor, args));
+    }
+    if topology.debug.enabled || clients.is_some() {
+        spec = spec.child(ChildSpec::supervisor(ops));
     }
     if !feeds.is_empty() {
         spec = spec.child(feeds_sup(own("feeds.sup"), &node, &feeds, progress));
@@ -143,7 +158,7 @@ pub async fn start(
     let _ = root_slot.set(root.clone());
     root.boot().await?;
     readiness.set("tree", true, "started");
-    Ok(RunningNode { node, root, feeds, schedulers, telemetry, address, token, readiness })
+    Ok(RunningNode { node, root, feeds, schedulers, telemetry, address, clients, token, readiness })
 }
 
 fn feeds_sup(
@@ -185,6 +200,12 @@ impl RunningNode {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address.get()
+    }
+
+    /// Where the clients' endpoint listens; `None` without one.
+    #[must_use]
+    pub fn clients_address(&self) -> Option<SocketAddr> {
+        self.clients.as_ref().and_then(Clients::address)
     }
 
     /// The token the debug endpoint asks for; `None` without endpoint or authentication.

@@ -91,6 +91,9 @@ fn gave_up(reason: &ExitReason) -> CliError {
 /// Shows the tree and where to look, and leaves the address for other commands. Only people on a terminal are shown the token:
 /// elsewhere the standard error is a log, and the runtime file, which only this user can read, has it.
 fn announce(node: &RunningNode, options: &RunOptions) -> Option<super::Announced> {
+    if let Some(address) = node.clients_address() {
+        options.say(&format!("clients         ws://{address}{}", nexus_client::protocol::PATH));
+    }
     let Some(address) = node.address() else {
         options.say("no debug endpoint (debug.enabled = false)");
         return None;

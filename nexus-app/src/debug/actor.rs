@@ -40,6 +40,11 @@ impl BoundAddress {
     pub fn get(&self) -> Option<SocketAddr> {
         self.0.get().copied()
     }
+
+    /// The first address is kept: a restart finds its own here.
+    pub(crate) fn set(&self, address: SocketAddr) {
+        let _ = self.0.set(address);
+    }
 }
 
 /// What the actor starts with.
@@ -74,8 +79,7 @@ impl Actor for DebugActor {
     ) -> Result<DebugServer, ActorProcessingErr> {
         let listener = listen(&args).await?;
         let address = listener.local_addr()?;
-        // A restart finds its own address here.
-        let _ = args.bound.0.set(address);
+        args.bound.set(address);
         tracing::info!(%address, "debug endpoint listens");
         let shutdown = CancellationToken::new();
         let (state, stop) = (args.state, shutdown.clone());

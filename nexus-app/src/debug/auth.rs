@@ -115,7 +115,8 @@ fn check_host(state: &DebugState, request: &Request) -> Result<(), Problem> {
     .remedy("use `localhost` or `127.0.0.1`; a proxy must set the `Host` header"))
 }
 
-fn is_loopback_name(host: &str) -> bool {
+/// Whether `host` can only mean this machine.
+pub(crate) fn is_loopback_name(host: &str) -> bool {
     let name = host.trim_end_matches('.');
     let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())

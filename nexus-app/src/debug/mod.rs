@@ -32,8 +32,10 @@ mod test;
 mod view;
 
 pub use actor::{BoundAddress, DebugActor, DebugArgs, DebugMessage};
+pub(crate) use auth::is_loopback_name;
 pub use openapi::openapi;
 pub use problem::ProblemDetails;
+pub(crate) use problem::code as error_code;
 pub use readiness::{Condition, Readiness};
 pub(crate) use route::tree::text as tree_text;
 pub use server::serve;

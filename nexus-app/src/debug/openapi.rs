@@ -5,7 +5,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::ProblemDetails;
 use super::route::{
-    agent, agents, ask, dead_letters, events, feeds, groups, health, kill, level, metrics,
+    agent, agents, ask, clients, dead_letters, events, feeds, groups, health, kill, level, metrics,
     openapi as description, publish, restart, schedulers, stop, supervisor_action, tell, tree,
 };
 
@@ -35,6 +35,7 @@ use super::route::{
         events::events,
         feeds::feeds,
         schedulers::schedulers,
+        clients::clients,
         groups::groups,
         groups::group,
         ask::ask,

@@ -151,6 +151,11 @@ impl From<AgentError> for Problem {
     }
 }
 
+/// The code of an agent's error, for programs.
+pub(crate) fn code(error: &AgentError) -> &'static str {
+    classify(error).1
+}
+
 fn classify(error: &AgentError) -> (StatusCode, &'static str, Option<&'static str>) {
     match error {
         AgentError::NotFound { .. } => {

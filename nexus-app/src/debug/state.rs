@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::auth::generate_token;
 use super::problem::Problem;
 use super::readiness::Readiness;
+use crate::clients::Clients;
 use crate::feed::FeedSlot;
 use crate::telemetry::Telemetry;
 use crate::topology::{Auth, DebugConfig, Secret};
@@ -35,6 +36,8 @@ pub struct DebugSources {
     pub readiness: Arc<Readiness>,
     /// The largest payload of a message in bytes: `limits.payload_bytes`.
     pub payload_bytes_max: usize,
+    /// The clients' endpoint, if there is one.
+    pub clients: Option<Clients>,
 }
 
 /// The endpoint's configuration and sources. Cheap to clone.

@@ -2,6 +2,7 @@
 //!
 //! One meter provider feeds both: the instruments exist once.
 
+mod clients;
 mod feed;
 mod node;
 mod otlp;
@@ -20,6 +21,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::{Registry, TextEncoder};
 
 use self::node::NodeMetrics;
+use crate::clients::Clients;
 use crate::feed::FeedSlot;
 use crate::topology::TelemetryConfig;
 
@@ -108,6 +110,11 @@ impl Telemetry {
             feed::observe(&meter, feeds.to_vec());
             NodeMetrics::observe(&meter, node.clone())
         });
+    }
+
+    /// Exports the counters of the clients' endpoint from now on. Call it once.
+    pub fn observe_clients(&self, clients: &Clients) {
+        clients::observe(&self.meter(), clients);
     }
 
     /// All metrics in Prometheus's text format, fresh. Looks at every agent: not for an async thread.

@@ -6,6 +6,7 @@
 
 mod airspace;
 mod browser;
+mod clients;
 mod faults;
 mod feeds;
 mod http;

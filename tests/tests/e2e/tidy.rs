@@ -11,7 +11,7 @@ fn root() -> PathBuf {
 /// Every Rust file of the product with its text.
 fn sources() -> Vec<(String, String)> {
     let mut files = Vec::new();
-    for name in ["nexus-actors", "nexus-cluster", "nexus-intel", "nexus-app"] {
+    for name in ["nexus-actors", "nexus-cluster", "nexus-intel", "nexus-client", "nexus-app"] {
         collect(&root().join(name).join("src"), &mut files);
     }
     assert!(files.len() > 100, "found the sources: {}", files.len());
@@ -60,6 +60,7 @@ fn cores_are_pure() {
         "scheduler/layout.rs",
         "scheduler/place.rs",
         "scheduler/cpu_list.rs",
+        "clients/core.rs",
     ];
     let mut seen = 0;
     for (name, text) in sources() {
@@ -138,5 +139,9 @@ fn arrows_do_not_turn_back() {
         for above in &order[at + 1..] {
             assert!(!manifest.contains(above), "{name} must not know {above}");
         }
+    }
+    let manifest = fs::read_to_string(root().join("nexus-client/Cargo.toml")).expect("a manifest");
+    for other in order {
+        assert!(!manifest.contains(other), "a client must not pull {other} in");
     }
 }

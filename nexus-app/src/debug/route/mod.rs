@@ -4,6 +4,7 @@ pub(crate) mod agent;
 mod agent_action;
 pub(crate) mod agents;
 pub(crate) mod ask;
+pub(crate) mod clients;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod feeds;
@@ -100,6 +101,7 @@ pub(crate) fn all() -> Vec<Route> {
             events::route(),
             feeds::route(),
             schedulers::route(),
+            clients::route(),
         ],
         groups::routes(),
         vec![agent_action::api_route(), publish::route()],

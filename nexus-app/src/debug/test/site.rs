@@ -129,6 +129,7 @@ impl Site {
             feeds,
             readiness: readiness.clone(),
             payload_bytes_max: 1024,
+            clients: None,
         };
         let state = DebugState::new(config, sources).unwrap();
         let bound = BoundAddress::default();

@@ -1,7 +1,7 @@
 //! The debug endpoint: who can reach it, and with what.
 
 use super::{Context, Finding, Findings, Path};
-use crate::topology::Auth;
+use crate::topology::{Auth, Secret};
 
 /// As long as the random tokens that are generated have entropy for, with room.
 const TOKEN_CHARS_MIN: usize = 16;
@@ -28,16 +28,24 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
         let help = "remove one of the two";
         findings.push(Finding::new("useless-token", token_path.clone(), message).at_key().help(help));
     }
+    check_strength("debug.token", &token_path, token, findings);
+}
+
+/// Whether a token is long enough and can be sent.
+pub(super) fn check_strength(name: &str, path: &Path, token: &Secret, findings: &mut Findings<'_>) {
     let length = token.expose().chars().count();
     if length < TOKEN_CHARS_MIN {
-        let message = format!("`debug.token` has {length} characters; at least {TOKEN_CHARS_MIN} are needed");
-        let help = "use a long random text, or remove the key: a token is then generated at start";
-        findings.push(Finding::new("weak-token", token_path.clone(), message).at_key().help(help));
+        let message = format!("`{name}` has {length} characters; at least {TOKEN_CHARS_MIN} are needed");
+        let help = match name {
+            "debug.token" => "use a long random text, or remove the key: a token is then generated at start",
+            _ => "use a long random text",
+        };
+        findings.push(Finding::new("weak-token", path.clone(), message).at_key().help(help));
     }
     if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "`debug.token` has characters that an HTTP header cannot carry";
+        let message = format!("`{name}` has characters that an HTTP header cannot carry");
         let help = "use ASCII letters, digits and punctuation, without spaces";
-        findings.push(Finding::new("weak-token", token_path, message).at_key().help(help));
+        findings.push(Finding::new("weak-token", path.clone(), message).at_key().help(help));
     }
 }
 

@@ -4,6 +4,7 @@
 //! relies on another check. To add one, write its file and add its line to [`all`].
 
 mod behaviors;
+mod clients;
 mod debug;
 mod duplicates;
 mod feeds;
@@ -51,6 +52,7 @@ const fn all() -> &'static [Check] {
         Check { name: "schedulers", run: schedulers::check },
         Check { name: "groups", run: groups::check },
         Check { name: "debug", run: debug::check },
+        Check { name: "clients", run: clients::check },
         Check { name: "telemetry", run: telemetry::check },
         Check { name: "feeds", run: feeds::check },
         Check { name: "targets", run: targets::check },

@@ -1,6 +1,7 @@
 //! What a topology file says, as plain data.
 
 mod args;
+mod clients;
 pub(crate) mod format;
 mod node;
 mod policy;
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use args::Args;
+pub use clients::ClientsConfig;
 pub use node::{DebugConfig, LimitsConfig, NodeConfig, OtlpConfig, TelemetryConfig};
 pub use policy::{Auth, AutoShutdown, Level, Restart, Shutdown, Start, Strategy};
 pub use schedulers::{SchedulerPolicy, SchedulersConfig};
@@ -44,6 +46,9 @@ pub struct Topology {
     /// The debug endpoint.
     #[garde(dive)]
     pub debug: DebugConfig,
+    /// The endpoint for agents' clients. Default: none.
+    #[garde(dive)]
+    pub clients: Option<ClientsConfig>,
     /// Supervisors under the node's root agent supervisor.
     #[garde(dive)]
     pub supervisor: Vec<SupervisorConfig>,

@@ -72,7 +72,7 @@ pub enum Start {
     OnDemand,
 }
 
-/// Who may use the debug endpoint.
+/// Who may use an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
