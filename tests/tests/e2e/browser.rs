@@ -32,6 +32,11 @@ fn row(name: &str) -> String {
 const CURSOR: &str =
     "document.getElementById(document.getElementById('tree').getAttribute('aria-activedescendant'))";
 
+/// Clicks a row as soon as it is there. In one step, because the list draws its rows anew with every answer of the node.
+async fn click_row(page: &Page, name: &str) {
+    page.until(&format!("(row => row && (row.click(), true))({})", row(name))).await;
+}
+
 async fn cursor_at(page: &Page, name: &str) {
     page.until(&format!("{CURSOR}.querySelector('.label').textContent === '{name}'")).await;
 }
@@ -191,7 +196,7 @@ async fn walks_by_keyboard(page: &Page) {
 
 async fn kills_a_supervisor(page: &Page) {
     page.eval("document.getElementById('tree').scrollTop = 0").await;
-    page.eval(&format!("({}).click()", row("airports"))).await;
+    click_row(page, "airports").await;
     page.until("document.querySelector('.facts').textContent.includes('200 restarts in 10 s')").await;
     page.until("document.querySelector('#details [data-action=kill]:enabled')").await;
     page.click("#details [data-action=kill]").await;
@@ -241,7 +246,7 @@ async fn reads_it_on_a_phone(page: &Page) {
         page.until("document.getElementById('letter-list').offsetParent").await;
         page.assert_no_sideways_scrolling("the dead letters").await;
         page.click("#views [data-view=tree]").await;
-        page.eval(&format!("({}).click()", row("carrier/UA"))).await;
+        click_row(page, "carrier/UA").await;
         page.until("document.querySelector('#details [data-key=flights] dd').textContent").await;
         page.assert_no_sideways_scrolling("the details").await;
         page.screenshot("narrow-details").await;
@@ -272,8 +277,7 @@ fn the_page_survives_its_node() {
         page.press(Key::Enter).await;
         page.until(&row("nexus")).await;
 
-        page.until(&row("carrier/UA")).await;
-        page.eval(&format!("({}).click()", row("carrier/UA"))).await;
+        click_row(&page, "carrier/UA").await;
         page.until(
             "document.getElementById('no-control').textContent.includes('debug.allow_control = true')",
         )
