@@ -15,9 +15,9 @@ mod test;
 pub use load::{BehaviorNames, Env, process_env};
 pub(crate) use model::format;
 pub use model::{
-    AgentConfig, Args, Auth, AutoShutdown, BackoffConfig, DebugConfig, GroupConfig, Level, LimitsConfig,
-    NodeConfig, OtlpConfig, Restart, Secret, Shutdown, Start, Strategy, SupervisorConfig, TelemetryConfig,
-    Topology,
+    AgentConfig, Args, Auth, AutoShutdown, BackoffConfig, Balance, DebugConfig, GroupConfig, Level,
+    LimitsConfig, NodeConfig, OtlpConfig, Restart, Secret, Shutdown, Start, Strategy, SupervisorConfig,
+    TelemetryConfig, Topology,
 };
 pub use report::{Diagnostic, Related, Report};
 pub use schema::schema;

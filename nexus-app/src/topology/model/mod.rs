@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use args::Args;
 pub use node::{DebugConfig, LimitsConfig, NodeConfig, OtlpConfig, TelemetryConfig};
-pub use policy::{Auth, AutoShutdown, Level, Restart, Shutdown, Start, Strategy};
+pub use policy::{Auth, AutoShutdown, Balance, Level, Restart, Shutdown, Start, Strategy};
 pub use secret::Secret;
 pub use tree::{AgentConfig, BackoffConfig, GroupConfig, SupervisorConfig};
 
