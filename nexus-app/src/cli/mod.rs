@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod exit;
 mod feeds;
+mod groups;
 mod inspect;
 mod output;
 mod run;
@@ -101,6 +102,7 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     Events(events::EventsArgs),
     Feeds(feeds::FeedsArgs),
+    Groups(groups::GroupsArgs),
     Version(version::VersionArgs),
 }
 
@@ -163,6 +165,7 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
         Command::DeadLetters(args) => dead_letters::run(&args, context),
         Command::Events(args) => events::run(&args, context),
         Command::Feeds(args) => feeds::run(&args, context),
+        Command::Groups(args) => groups::run(&args, context),
         Command::Version(args) => version::run(&args, context),
     }
 }
