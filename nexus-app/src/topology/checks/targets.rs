@@ -43,8 +43,10 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
 /// A group that is sent to must be there, and have a strategy.
 fn check_group(context: &Context<'_>, name: &str, path: Path, findings: &mut Findings<'_>) {
     let groups = &context.topology.group;
-    let finding = match groups.iter().find(|group| group.name == name) {
-        Some(group) if group.balance.is_some() => return,
+    let found = groups.iter().position(|group| group.name == name);
+    let balance_at = |index| Path::root().key("group").index(index).key("balance");
+    let finding = match found {
+        Some(index) if groups[index].balance.is_some() || findings.is_tainted(&balance_at(index)) => return,
         Some(_) => {
             let message = format!("group `{}` has no strategy to send by", name.escape_debug());
             let names: Vec<_> = balance::all().into_iter().map(|strategy| strategy.name()).collect();
