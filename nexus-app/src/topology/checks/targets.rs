@@ -168,6 +168,8 @@ mod tests {
         accepts(&topology("balance = \"least_loaded\"", "group:desks"));
         let report = reports_at(&topology("", "group:desks"), &[("not-balanced", 8, 17)]);
         assert!(report.diagnostics()[0].help.as_deref().is_some_and(|help| help.contains("power_of_two")));
+        // A misspelt strategy is one mistake, not two.
+        reports_at(&topology("balance = \"weigted\"", "group:desks"), &[("unknown-value", 16, 11)]);
         let report =
             reports_at(&topology("balance = \"weighted\"", "group:desk"), &[("unknown-group", 8, 17)]);
         assert!(
