@@ -338,10 +338,7 @@ async fn accounts_agree_while_members_come_and_go() {
         for sender in senders {
             accepted += sender.await.expect("no panic");
         }
-        for spec in &desks.specs {
-            desks.node.ask(&spec.name, action("count"), SOON).await.expect("answers after all others");
-        }
-        // The last answers came before they were counted.
+        // What is still in the inboxes is handled, too.
         let at_rest = async {
             while tally(&desks.node).queued > 0 {
                 tokio::task::yield_now().await;
@@ -349,7 +346,7 @@ async fn accounts_agree_while_members_come_and_go() {
         };
         tokio::time::timeout(SOON, at_rest).await.expect("nothing is left behind");
         let counted = tally(&desks.node);
-        assert_eq!(counted.sent, SENDERS as u64 * MESSAGES + desks.specs.len() as u64, "{}", strategy.name());
+        assert_eq!(counted.sent, SENDERS as u64 * MESSAGES, "{}", strategy.name());
         assert!(counted.processed + counted.dead_lettered >= accepted, "{}: {counted:?}", strategy.name());
     }
 }
