@@ -79,6 +79,12 @@ impl Clock {
         Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Nanoseconds since the start, for measuring how long something takes.
+    #[must_use]
+    pub fn nanos(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// The wall time of `at` in milliseconds since 1970 (UTC). A clock that is set while the node runs does not move it.
     #[must_use]
     pub const fn unix_ms(&self, at: Millis) -> u64 {

@@ -85,6 +85,23 @@ pub enum AgentError {
         /// The name.
         name: String,
     },
+    /// The group has no strategy, so nobody is chosen to serve a message that is sent to it. The request is in the dead letters.
+    #[error("group `{name}` has no strategy to send by: give it `balance`, or publish to all its agents")]
+    NotBalanced {
+        /// The group's name.
+        name: String,
+    },
+    /// Nobody in the group can take the request: it has no agent now, or all that were tried have stopped for good. The request
+    /// is in the dead letters.
+    #[error(
+        "nobody serves group `{name}`: {agents} agents are in it now, and none of those tried takes messages"
+    )]
+    NoMember {
+        /// The group's name.
+        name: String,
+        /// Its agents now, stopped ones included.
+        agents: u64,
+    },
     /// The node holds as many agents as its limit allows, so the family made no new one. The request is in the dead letters.
     #[error("agent `{name}` was not created: the node's limit of {limit} agents is reached (limits.agents)")]
     TooManyAgents {

@@ -17,7 +17,8 @@ use crate::agent::{
 use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
 use crate::rng::Seed;
-use crate::route::{DeadLetterReason, DeadLetters, GroupSpec, Groups, RouteTable};
+use crate::route::balance::MemberOverview;
+use crate::route::{DeadLetterReason, DeadLetters, GroupOverview, GroupSpec, Groups, Membership, RouteTable};
 use crate::scheduler::Schedulers;
 use crate::supervision::StartError;
 use crate::telemetry::{Event, Events, Metrics};
@@ -255,7 +256,7 @@ impl Node {
 
     /// Declares a group.
     pub fn declare_group(&self, spec: GroupSpec) {
-        self.inner.groups.declare(spec);
+        self.inner.groups.declare(spec, self.inner.clock, self.seed());
     }
 
     /// Puts an agent into the route table. Its inbox takes messages from now on; its actor is its supervisor's business: spawn
@@ -331,9 +332,18 @@ impl Node {
             }
         });
         if new {
-            self.inner.groups.agent_came(&cell.name);
+            self.follow_groups(&cell);
         }
         cell
+    }
+
+    /// A route came or went: groups have the agents that have routes.
+    fn follow_groups(&self, cell: &AgentCell) {
+        self.inner.groups.follow(&cell.name, || match self.routes().get(cell.id) {
+            Some(cell) => Membership::Awake(cell),
+            None if self.routes().contains(cell.id) => Membership::Asleep,
+            None => Membership::Gone,
+        });
     }
 
     pub(crate) fn spec(&self, cell: &Arc<AgentCell>, template: &AgentTemplate) -> AgentSpec {
@@ -374,8 +384,8 @@ impl Node {
         self.unwatch_idle(cell);
         let mut retired = self.inner.retired.lock();
         if self.routes().remove(cell) {
-            self.inner.groups.agent_went(&cell.name);
-            // Nobody pushes any more: senders push under the route's lock.
+            self.follow_groups(cell);
+            // Nobody pushes any more: senders push under the route's lock, or under a group's.
             cell.retire(&self.inner.dead_letters, reason);
             *retired += cell.tally();
         }
@@ -501,10 +511,22 @@ impl Node {
         self.inner.refused.load(Ordering::Relaxed)
     }
 
-    /// Every group with the number of its agents now.
+    /// Every group, by name.
     #[must_use]
-    pub fn group_sizes(&self) -> Vec<(Arc<str>, usize)> {
-        self.inner.groups.sizes()
+    pub fn groups_overview(&self) -> Vec<GroupOverview> {
+        self.inner.groups.overview()
+    }
+
+    /// One group.
+    #[must_use]
+    pub fn group_overview(&self, group: &str) -> Option<GroupOverview> {
+        self.inner.groups.get(group).map(|found| found.overview(&group.into()))
+    }
+
+    /// What is known of the agents in `group` now, in order of their names; none if it has no strategy.
+    #[must_use]
+    pub fn group_members(&self, group: &str) -> Option<Vec<MemberOverview>> {
+        self.inner.groups.get(group).map(|group| group.members())
     }
 
     /// The names of the agents in `group` now, in order.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -20,6 +21,7 @@ use super::reply::heard;
 use crate::clock::Millis;
 use crate::error::AgentError;
 use crate::node::Node;
+use crate::route::balance::smooth;
 use crate::route::{DeadLetterReason, DeadLetters};
 use crate::supervision::ExitReason;
 
@@ -161,6 +163,8 @@ pub(crate) struct AgentCell {
     turn: Mutex<Option<Turn>>,
     /// What its next incarnation starts from.
     snapshot: Mutex<Option<Snapshot>>,
+    /// The mean time a message takes in the behavior, sampled by the host; 0 until it was. At most 4.2 s.
+    service_ns: AtomicU32,
     /// The last ones, newest last; few, so the oldest is taken from the front.
     exits: Mutex<Vec<AgentExit>>,
 }
@@ -185,6 +189,7 @@ impl AgentCell {
             rested_at: AtomicU64::new(0),
             turn: Mutex::default(),
             snapshot: Mutex::default(),
+            service_ns: AtomicU32::new(0),
             exits: Mutex::default(),
         }
     }
@@ -266,6 +271,27 @@ impl AgentCell {
             Pushed::Full(letter) => Sent::Full(letter),
             Pushed::Closed(letter) => Sent::Failed(self.refuse(letter, dead)),
         }
+    }
+
+    /// Like [`push`](Self::push), but a letter for an agent that has stopped comes back: its sender has others to try.
+    pub(crate) fn offer(&self, letter: Letter) -> Pushed {
+        let pushed = self.inbox().push(letter, self.limit());
+        if matches!(pushed, Pushed::Wake) {
+            self.wake();
+        }
+        pushed
+    }
+
+    /// A message took this long in the behavior.
+    pub(crate) fn served(&self, took: Duration) {
+        let sample = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let mean = smooth(u64::from(self.service_ns()), sample);
+        self.service_ns.store(u32::try_from(mean).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// The mean time a message takes in the behavior; 0 until one was timed.
+    pub(crate) fn service_ns(&self) -> u32 {
+        self.service_ns.load(Ordering::Relaxed)
     }
 
     #[cold]

@@ -344,7 +344,9 @@ where
             state.node.metrics().updates.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(started) = started {
-            state.node.metrics().message_duration(started.elapsed());
+            let took = started.elapsed();
+            state.node.metrics().message_duration(took);
+            state.cell.served(took);
         }
         Ok(true)
     }

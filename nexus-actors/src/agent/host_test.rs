@@ -263,7 +263,7 @@ async fn ractor_and_control_messages_work() {
 async fn groups_and_families() {
     let Started { node, .. } = start(1).await;
     let pattern: NamePattern = "sensor/*".parse().expect("a family");
-    node.declare_group(GroupSpec { name: "all".into(), members: vec![pattern.clone()] });
+    node.declare_group(GroupSpec { name: "all".into(), members: vec![pattern.clone()], balance: None });
     node.declare_family(pattern, template(1), None).expect("known behavior");
     for name in ["sensor/b", "sensor/a", "sensor/c"] {
         node.send(name, action("count")).expect("created, and its inbox has room");

@@ -194,6 +194,17 @@ impl Inbox {
         idle
     }
 
+    /// Admits no more if nothing waits and nothing is being handled; else `false`.
+    pub(crate) fn close_if_idle(&self) -> bool {
+        let mut gate = self.gate.lock();
+        let idle = self.queued_at(&mut gate) == 0;
+        if idle {
+            gate.state = State::Closed;
+            self.ends.room.notify_waiters();
+        }
+        idle
+    }
+
     /// A new incarnation takes over: it will wake itself, so pushes need not.
     pub(crate) fn open(&self) {
         self.gate.lock().state = State::Scheduled;

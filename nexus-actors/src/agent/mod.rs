@@ -31,13 +31,16 @@ pub use cell::{AgentExit, AgentOverview, AgentStatus, Tally};
 pub use durable::Durable;
 pub use family::AgentTemplate;
 pub(crate) use family::Family;
+pub(crate) use hibernate::lifecycle::Phase;
 pub(crate) use hibernate::{IdleWatch, Record, idle_at};
 pub use host::{Agent, AgentState};
 pub use id::{AgentId, Target};
-pub(crate) use inbox::Letter;
+pub(crate) use inbox::{Letter, Pushed};
 pub use level::{Level, LevelGranted};
 pub use message::{AgentMessage, Hints, HostMessage, Operation, Request, Routing};
-pub use name_pattern::{NAME_BYTES_MAX, NameError, NamePattern, RANGE_MEMBERS_MAX, check_name};
+pub use name_pattern::{
+    GROUP_PREFIX, NAME_BYTES_MAX, NameError, NamePattern, RANGE_MEMBERS_MAX, check_name, check_target,
+};
 pub use payload::Payload;
 pub use reactive::{Reactive, serve};
 pub(crate) use reply::Answer;

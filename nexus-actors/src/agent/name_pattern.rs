@@ -19,8 +19,9 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// The most agents one range pattern may declare.
 pub const RANGE_MEMBERS_MAX: u64 = 100_000_000;
 
-/// The prefix by which a group's member list refers to another group; no agent's name may begin with it.
-const GROUP_PREFIX: &str = "group:";
+/// The prefix by which a group's member list refers to another group, and a message to a group that has a strategy; no agent's
+/// name may begin with it.
+pub const GROUP_PREFIX: &str = "group:";
 
 /// Why a text is no agent name or no name pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -211,6 +212,15 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// Whether `name` may be what a message is sent to: an agent's name, or `group:` and a group's.
+///
+/// # Errors
+///
+/// The first rule broken.
+pub fn check_target(name: &str) -> Result<(), NameError> {
+    check_name(name.strip_prefix(GROUP_PREFIX).unwrap_or(name))
+}
+
 fn check_characters(text: &str) -> Result<(), NameError> {
     let allowed = |c: char| c.is_alphanumeric() || "_-.:@+~=/".contains(c);
     match text.char_indices().find(|(_, c)| !allowed(*c)) {
@@ -356,6 +366,20 @@ mod tests {
         }
         assert!("s/{0..18446744073709551615}".parse::<NamePattern>().is_err());
         assert_eq!("s/{0..18446744073709551616}".parse::<NamePattern>(), Err(NameError::Range));
+    }
+
+    /// Goal: messages go to agents and to groups, one level deep.
+    #[test]
+    fn targets_are_agents_and_groups() {
+        for (name, is_target) in [
+            ("tower", true),
+            ("group:desks", true),
+            ("group:", false),
+            ("group:group:a", false),
+            ("group:a b", false),
+        ] {
+            assert_eq!(check_target(name).is_ok(), is_target, "{name}");
+        }
     }
 
     /// Goal: overlap and cover are right for every pair of forms, in both directions where they are symmetric.

@@ -15,7 +15,9 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::payload::Payload;
+use crate::clock::Clock;
 use crate::error::AgentError;
+use crate::route::balance::{Meter, Timed};
 
 thread_local! {
     /// Whether [`UNHEARD`] was set: looked at with every message, so it is a plain flag without a destructor.
@@ -63,6 +65,8 @@ pub(crate) enum Answer {
     Nobody,
     /// A Nexus `ask`.
     Asker(oneshot::Sender<Reply>),
+    /// The same, through a group that measures its members. Boxed to keep the others small.
+    Timed(Box<Timed>),
     /// A plain ractor `call`. Boxed to keep the port small for the others.
     Ractor(Box<RpcReplyPort<Reply>>),
 }
@@ -166,6 +170,7 @@ impl Answer {
         match self {
             Self::Nobody => false,
             Self::Asker(sender) => !sender.is_closed(),
+            Self::Timed(timed) => !timed.is_closed(),
             Self::Ractor(port) => !port.is_closed(),
         }
     }
@@ -182,11 +187,28 @@ impl Answer {
         std::mem::replace(self, Self::Nobody)
     }
 
+    /// The same asker, whose wait from now on is that for the agent with this meter.
+    pub(crate) fn timed(self, meter: &Arc<Meter>, clock: Clock) -> Self {
+        match self {
+            Self::Asker(sender) => Self::Timed(Box::new(Timed::new(sender, meter.clone(), clock))),
+            other => other,
+        }
+    }
+
+    /// The same asker, whom nobody measures: the agent did not take the request.
+    pub(crate) fn untimed(self) -> Self {
+        match self {
+            Self::Timed(timed) => timed.into_asker().map_or(Self::Nobody, Self::Asker),
+            other => other,
+        }
+    }
+
     pub(crate) fn send(self, reply: Reply) {
         match self {
             Self::Nobody => {}
             // Fails only when the asker has given up.
             Self::Asker(sender) => drop(sender.send(reply)),
+            Self::Timed(timed) => timed.send(reply),
             Self::Ractor(port) => drop(port.send(reply)),
         }
     }

@@ -41,11 +41,17 @@ pub enum DeadLetterReason {
     Expired,
     /// The asker gave up before the request's turn.
     Cancelled,
+    /// It was sent to a group that is not there.
+    UnknownGroup,
+    /// It was sent to a group that has no strategy.
+    NotBalanced,
+    /// It was sent to a group in which nobody takes messages.
+    NoMember,
 }
 
 impl DeadLetterReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::UnknownAgent,
         Self::Crashed,
         Self::AgentStopped,
@@ -54,6 +60,9 @@ impl DeadLetterReason {
         Self::TooManyAgents,
         Self::Expired,
         Self::Cancelled,
+        Self::UnknownGroup,
+        Self::NotBalanced,
+        Self::NoMember,
     ];
 
     /// The reason's name in metrics and endpoints.
@@ -68,6 +77,9 @@ impl DeadLetterReason {
             Self::TooManyAgents => "too_many_agents",
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",
+            Self::UnknownGroup => "unknown_group",
+            Self::NotBalanced => "not_balanced",
+            Self::NoMember => "no_member",
         }
     }
 }

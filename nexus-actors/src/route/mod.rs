@@ -2,13 +2,15 @@
 //!
 //! The send path never passes through a registry actor: look up, check the limit, enqueue. See [`Node::send`](crate::Node::send).
 
+pub mod balance;
 mod dead_letter;
 mod group;
 mod send;
+mod send_group;
 mod table;
 
 pub use dead_letter::{DeadLetter, DeadLetterReason, DeadLetters};
-pub use group::GroupSpec;
-pub(crate) use group::Groups;
+pub(crate) use group::{Group, Groups, Membership};
+pub use group::{GroupOverview, GroupSpec};
 pub use send::Published;
 pub(crate) use table::RouteTable;

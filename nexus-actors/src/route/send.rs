@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{AgentCell, Answer, Family, Letter, Reply, Request, Sent, Target, check_name};
+use crate::agent::{
+    AgentCell, Answer, Family, GROUP_PREFIX, Letter, Reply, Request, Sent, Target, check_name,
+};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
@@ -27,12 +29,13 @@ impl Node {
     /// Sends `request` to an agent, at most once, without waiting: it is in the agent's inbox when this returns `Ok`.
     ///
     /// Messages of one sender to one agent are handled in the order they were sent. An agent of a declared family is
-    /// created if it does not exist.
+    /// created if it does not exist. `group:` and a group's name reach one agent of the group, chosen by its strategy.
     ///
     /// # Errors
     /// [`Overloaded`](AgentError::Overloaded): the inbox is full, nothing was enqueued.
     /// [`UnknownAgent`](AgentError::UnknownAgent), [`Stopped`](AgentError::Stopped),
-    /// [`TooManyAgents`](AgentError::TooManyAgents): the request is in the dead letters.
+    /// [`TooManyAgents`](AgentError::TooManyAgents), and for groups [`UnknownGroup`](AgentError::UnknownGroup),
+    /// [`NotBalanced`](AgentError::NotBalanced), [`NoMember`](AgentError::NoMember): the request is in the dead letters.
     #[inline]
     pub fn send<T: Target + ?Sized>(&self, to: &T, request: Request) -> Result<(), AgentError> {
         self.dispatch(to, letter(request, Answer::Nobody))
@@ -92,6 +95,8 @@ impl Node {
             // The inbox is asked for anew each time: the agent may have been replaced while this waited.
             if let Some(cell) = self.routes().get(to.id()) {
                 cell.inbox().room(cell.limit()).await;
+            } else if let Some(group) = group_of(to) {
+                self.group_room(group).await;
             }
         }
     }
@@ -129,6 +134,9 @@ impl Node {
 
     #[cold]
     fn overloaded<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> AgentError {
+        if let Some(group) = group_of(to) {
+            return self.group_overloaded(group, letter);
+        }
         let rejected = self.routes().read(to.id()).map(|cell| cell.reject());
         rejected.unwrap_or_else(|| {
             // Gone between the two looks.
@@ -138,16 +146,19 @@ impl Node {
     }
 
     #[inline]
-    fn try_deliver<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+    pub(super) fn try_deliver<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
         if let Some(cell) = self.routes().read(to.id()) {
             return cell.push(letter, self.dead_letters());
         }
         self.miss(to, letter)
     }
 
-    /// No route: perhaps a family makes the agent.
+    /// No route: perhaps it is a group's name, or a family makes the agent.
     #[cold]
     fn miss<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+        if let Some(group) = group_of(to) {
+            return self.offer_to_group(group, letter);
+        }
         match self.create(to) {
             Ok((family, cell)) => {
                 // Under the route's lock, like every push: a route that goes takes the agent's counters with it.
@@ -204,7 +215,7 @@ impl Node {
     }
 
     #[cold]
-    fn unroutable<T: Target + ?Sized>(
+    pub(super) fn unroutable<T: Target + ?Sized>(
         &self,
         to: &T,
         letter: Letter,
@@ -216,6 +227,11 @@ impl Node {
         letter.answer.send(Err(error.clone()));
         error
     }
+}
+
+/// The group that a target names: `desks` of `group:desks`.
+fn group_of<T: Target + ?Sized>(to: &T) -> Option<&str> {
+    to.name()?.strip_prefix(GROUP_PREFIX)
 }
 
 /// What to call a target in errors: its name, or its key where only that is known.

@@ -72,7 +72,7 @@ impl RouteTable {
         self.routes.contains_key(&id.get())
     }
 
-    /// The cell of this key, and whether its agent is new. `make` makes it, from what lies there of a dormant agent.
+    /// The cell of this key, and whether it was made now: by `make`, from what lies there of a dormant agent.
     pub(crate) fn get_or_insert(
         &self,
         id: AgentId,
@@ -85,7 +85,7 @@ impl RouteTable {
                     let cell = Arc::new(make(Some(record)));
                     entry.insert(Route::Local(cell.clone()));
                     self.dormant.fetch_sub(1, Ordering::Relaxed);
-                    (cell, false)
+                    (cell, true)
                 }
             },
             Entry::Vacant(entry) => {
@@ -96,14 +96,14 @@ impl RouteTable {
         }
     }
 
-    /// Leaves `record` in the place of `cell`, unless letters wait in its inbox: then `false`. Nobody pushes meanwhile. `None` if
-    /// the route does not lead to `cell`.
+    /// Leaves `record` in the place of `cell`, whose inbox is closed, unless letters wait in it: then `false`. `None` if the route does
+    /// not lead to `cell`.
     pub(crate) fn lay_down(&self, cell: &AgentCell, record: Record) -> Option<bool> {
         let Entry::Occupied(mut entry) = self.routes.entry(cell.id.get()) else { return None };
         if !entry.get().leads_to(cell) {
             return None;
         }
-        let idle = cell.inbox().queued() == 0;
+        let idle = cell.inbox().close_if_idle();
         if idle {
             entry.insert(Route::Dormant(record));
             self.dormant.fetch_add(1, Ordering::Relaxed);

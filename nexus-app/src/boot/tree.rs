@@ -39,10 +39,10 @@ pub(super) fn agents_sup(node: &Node, topology: &Topology) -> Result<ChildSpec, 
 }
 
 fn declare_groups(node: &Node, topology: &Topology) {
-    let declared = topology.group.iter().map(|group| group.name.as_str());
-    for name in declared {
-        let members = topology.group_members(name).unwrap_or_default();
-        node.declare_group(GroupSpec { name: name.into(), members });
+    for group in &topology.group {
+        let members = topology.group_members(&group.name).unwrap_or_default();
+        let balance = group.balance.map(|balance| balance.strategy());
+        node.declare_group(GroupSpec { name: group.name.as_str().into(), members, balance });
     }
 }
 

@@ -25,6 +25,7 @@ const STDIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[command(after_help = "\
 Examples:
   nexus ask carrier/UA summary                        Query a key
+  nexus ask group:desks status                        Query one of a group
   nexus ask kv/settings limit --default 10            Query, with a default
   nexus ask kv/settings limit --update 25             Set a key
   nexus ask kv/settings add --action key=limit by=3   Do something, with arguments
@@ -34,7 +35,7 @@ Examples:
 A VALUE that reads as JSON is sent as such (25, true, [1,2]), everything else as text (WN).
 Write '\"25\"' to send digits as text.")]
 pub(crate) struct AskArgs {
-    /// The agent's name, such as carrier/UA
+    /// The agent's name, such as carrier/UA, or group:NAME for one of a group
     agent: String,
     /// The key to read or set, or with --action what to do
     key: String,

@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod exit;
 mod feeds;
+mod groups;
 mod inspect;
 mod output;
 mod run;
@@ -103,6 +104,7 @@ enum Command {
     Events(events::EventsArgs),
     Feeds(feeds::FeedsArgs),
     Schedulers(schedulers::SchedulersArgs),
+    Groups(groups::GroupsArgs),
     Version(version::VersionArgs),
 }
 
@@ -166,6 +168,7 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
         Command::Events(args) => events::run(&args, context),
         Command::Feeds(args) => feeds::run(&args, context),
         Command::Schedulers(args) => schedulers::run(&args, context),
+        Command::Groups(args) => groups::run(&args, context),
         Command::Version(args) => version::run(&args, context),
     }
 }

@@ -21,7 +21,7 @@ Examples:
   nexus tell kv/settings add --action key=limit by=3  Do something, with arguments
   nexus tell kv/settings put --action --json '{\"tags\": [\"a\", \"b\"]}'")]
 pub(crate) struct TellArgs {
-    /// The agent's name, such as carrier/UA
+    /// The agent's name, such as carrier/UA, or group:NAME for one of a group
     agent: String,
     /// The key to set, or with --action what to do
     key: String,

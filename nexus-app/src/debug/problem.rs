@@ -124,11 +124,13 @@ impl IntoResponse for Problem {
 /// | `unknown_agent`, `unknown_group` | 404 | nothing has this name |
 /// | `malformed` | 400 | the payload did not decode |
 /// | `invalid`, `unsupported` | 422 | understood, and refused by the behavior |
+/// | `not_balanced` | 409 | the group is there and has no strategy |
 /// | `stopped` | 409 | the agent is there and not running: a restart would change the answer |
 /// | `overloaded` | 429 | the inbox is full: `Retry-After` |
 /// | `failed` | 500 | the behavior tried and failed |
 /// | `crashed`, `no_reply` | 502 | the agent behind this endpoint gave no valid answer |
 /// | `too_many_agents` | 503 | the node's limit is reached |
+/// | `no_member` | 503 | nobody in the group takes messages now |
 /// | `timed_out`, `deadline_exceeded` | 504 | no answer in time |
 impl From<AgentError> for Problem {
     fn from(error: AgentError) -> Self {
@@ -186,6 +188,16 @@ fn classify(error: &AgentError) -> (StatusCode, &'static str, Option<&'static st
         AgentError::TooManyAgents { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "too_many_agents", Some("raise `limits.agents`"))
         }
+        AgentError::NotBalanced { .. } => (
+            StatusCode::CONFLICT,
+            "not_balanced",
+            Some(
+                "give the `[[group]]` a `balance`, or POST /api/groups/{name}/publish to reach all its agents",
+            ),
+        ),
+        AgentError::NoMember { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "no_member", Some("GET /debug/groups/{name} shows its agents"))
+        }
         AgentError::TimedOut { .. } => (
             StatusCode::GATEWAY_TIMEOUT,
             "timed_out",
@@ -216,6 +228,8 @@ mod tests {
             (AgentError::Crashed { reason: text() }, 502, "crashed"),
             (AgentError::NoReply, 502, "no_reply"),
             (AgentError::TooManyAgents { name: text(), limit: 1 }, 503, "too_many_agents"),
+            (AgentError::NotBalanced { name: text() }, 409, "not_balanced"),
+            (AgentError::NoMember { name: text(), agents: 0 }, 503, "no_member"),
             (AgentError::TimedOut { after_ms: 1 }, 504, "timed_out"),
             (AgentError::DeadlineExceeded, 504, "deadline_exceeded"),
         ];

@@ -2,7 +2,7 @@
 //! as `%2F`.
 
 use axum::http::StatusCode;
-use nexus_actors::agent::check_name;
+use nexus_actors::agent::{check_name, check_target};
 
 use super::problem::Problem;
 
@@ -22,6 +22,17 @@ pub(crate) fn unknown_action(rest: &str, known: &[&str]) -> Problem {
 pub(crate) fn agent_name(name: &str) -> Result<&str, Problem> {
     check_name(name).map(|()| name).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "bad_name", format!("the agent's name `{}` {error}", cut(name)))
+    })
+}
+
+/// A name that an agent can have, or `group:` and one that a group can have.
+pub(crate) fn message_target(name: &str) -> Result<&str, Problem> {
+    check_target(name).map(|()| name).map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_name",
+            format!("the target's name `{}` {error}", cut(name)),
+        )
     })
 }
 

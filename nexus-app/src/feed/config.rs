@@ -129,7 +129,8 @@ pub enum Replay {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct EmitConfig {
-    /// The agents to send it to: templates over columns, `aircraft/{tailnum}`. A target whose template meets an NA column is
+    /// The agents to send it to: templates over columns, `aircraft/{tailnum}`; or `group:desks` for one agent of a group that has a
+    /// `balance`. A target whose template meets an NA column is
     /// left out; if all are, nothing is sent. A cell that makes no valid name makes the record malformed.
     #[garde(length(min = 1, max = 64))]
     pub to: Vec<String>,

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nexus_actors::agent::{Operation, Payload, check_name};
+use nexus_actors::agent::{Operation, Payload, check_target};
 
 use self::compile::{Compiled, compile};
 use super::config::{ColumnType, FeedConfig};
@@ -115,7 +115,7 @@ impl Mapping {
             columns,
             times: vec![None; emits.len()],
             emits,
-            agents: Names::new(|name| check_name(name).map_err(|error| error.to_string())),
+            agents: Names::new(|name| check_target(name).map_err(|error| error.to_string())),
             keys: Names::new(check_key),
             text: String::new(),
             payload: Vec::new(),

@@ -14,7 +14,7 @@ use crate::agent::{
 };
 use crate::clock::Clock;
 use crate::node::{DeclareError, Node, NodeConfig};
-use crate::route::DeadLetterReason;
+use crate::route::{DeadLetterReason, GroupSpec, balance};
 use crate::supervision::{ChildRules, Root, SupervisorEnv, SupervisorSpec};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -221,6 +221,25 @@ async fn a_restart_begins_with_the_snapshot() {
     let crashed = tree.ask("f/a", "nightmares", "no number").await;
     assert!(matches!(crashed, Err(AgentError::Crashed { .. })), "{crashed:?}");
     assert_eq!(tree.count("f/a").await, 2, "1 in the snapshot");
+}
+
+/// Goal: a group whose agents all sleep still serves: the one that is chosen wakes, and its state is what it was.
+#[tokio::test(start_paused = true)]
+async fn a_group_wakes_whom_it_chooses() {
+    let tree = tree().await;
+    let round_robin = balance::all().iter().find(|strategy| strategy.name() == "round_robin").copied();
+    let members = vec!["f/*".parse().expect("a family")];
+    tree.node.declare_group(GroupSpec { name: "g".into(), members, balance: round_robin });
+    for agent in ["f/a", "f/b"] {
+        tree.count(agent).await;
+        tree.node.hibernate(agent).unwrap();
+    }
+    tree.until("both sleep", |node| node.dormant_count() == 2).await;
+    assert_eq!(tree.count("group:g").await, 2);
+    assert_eq!((tree.count("group:g").await, tree.node.dormant_count()), (2, 0));
+    assert_eq!(tree.count("group:g").await, 3, "awake again, it is chosen like any other");
+    tree.balanced();
+    assert_eq!((tree.node.dead_letters().total(), tree.node.group("g").unwrap().len()), (0, 2));
 }
 
 /// Goal: a family whose behavior cannot write its state is refused, with the remedy.

@@ -20,7 +20,7 @@ use crate::debug::guard::Deadline;
 use crate::debug::problem::Problem;
 use crate::debug::query::Params;
 use crate::debug::state::DebugState;
-use crate::debug::target::{agent_name, split_action, unknown_action};
+use crate::debug::target::{agent_name, message_target, split_action, unknown_action};
 
 /// What can be done with an agent's life.
 const ACTIONS: [&str; 4] = ["kill", "level", "restart", "stop"];
@@ -77,7 +77,7 @@ async fn message(
     let (name, action) = split_action(&rest)
         .filter(|(_, action)| MESSAGES.contains(action))
         .ok_or_else(|| unknown_action(&rest, &MESSAGES))?;
-    let name = agent_name(name)?;
+    let name = message_target(name)?;
     if action == "tell" {
         check_control(&state)?;
     }

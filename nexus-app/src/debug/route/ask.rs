@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
-use nexus_actors::agent::{Operation, Payload, Request};
+use nexus_actors::agent::{GROUP_PREFIX, Operation, Payload, Request};
 use nexus_actors::telemetry::{TraceContext, in_root_span};
 use nexus_actors::{AgentError, Node};
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,17 @@ pub(crate) fn bad_field(field: &str, detail: &str, remedy: &str) -> Problem {
         .with("path", json!(field))
 }
 
+/// A query only looks: it brings no member of a family to life, and leaves no dead letter.
+fn check_known(node: &Node, name: &str) -> Result<(), AgentError> {
+    match name.strip_prefix(GROUP_PREFIX) {
+        Some(group) if node.group_overview(group).is_none() => {
+            Err(AgentError::UnknownGroup { name: group.to_owned() })
+        }
+        None if node.agent(name).is_none() => Err(AgentError::UnknownAgent { name: name.to_owned() }),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// The caller's trace context, if it has one.
 pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
     TraceContext::from_traceparent(headers.get("traceparent")?.to_str().ok()?)
@@ -122,23 +133,23 @@ pub(crate) struct Answer {
 
 /// Sends a request to an agent and waits for the answer. A query only looks; updates and actions need `allow_control`. Begins a trace, or continues the caller's (`traceparent`).
 #[utoipa::path(post, path = "/api/agents/{id}/ask", tag = "messages", request_body = RequestBody, params(
-    ("id" = String, Path, description = "The agent's name; its slashes as they are or as `%2F`"),
+    ("id" = String, Path, description = "The agent's name, its slashes as they are or as `%2F`; or `group:` and a group's name: the group's strategy chooses the agent"),
     ("traceparent" = Option<String>, Header, description = "W3C trace context"),
 ), responses(
     (status = 200, description = "The answer", body = Answer),
     (status = 400, description = "Malformed JSON, name or payload", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 401, description = "No or a wrong token", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 403, description = "An update or action while control is not allowed, or the request comes from another site", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 404, description = "`unknown_agent`; `not_found`: no value", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "`unknown_agent`, `unknown_group`; `not_found`: no value", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 408, description = "The body came too slowly", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 409, description = "`stopped`", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 409, description = "`stopped`; `not_balanced`: the group has no strategy", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 413, description = "Body or payload too large", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 415, description = "The body is no JSON", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 422, description = "`invalid`, `unsupported`; `bad_body`: the JSON is not the right one", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 429, description = "`overloaded`: the inbox is full", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 500, description = "`failed`: the behavior tried and failed", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 502, description = "`crashed`, `no_reply`", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 503, description = "`too_many_agents`", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "`too_many_agents`; `no_member`: nobody in the group takes messages", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 504, description = "`timed_out`, `deadline_exceeded`", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn ask(
     state: &DebugState,
@@ -149,9 +160,8 @@ pub(crate) async fn ask(
 ) -> Result<Json<Answer>, Problem> {
     if body.operation != Operation::Query {
         check_control(state)?;
-    } else if state.node().agent(name).is_none() {
-        // A query only looks: it brings no member of a family to life.
-        return Err(AgentError::UnknownAgent { name: name.to_owned() }.into());
+    } else {
+        check_known(state.node(), name)?;
     }
     let request = body.request(state.node(), state.sources().payload_bytes_max)?;
     let timeout = body.timeout(state.config().request_timeout, deadline.left())?;

@@ -6,6 +6,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use nexus_actors::AgentError;
+use nexus_actors::route::GroupOverview;
+use nexus_actors::route::balance::MemberOverview;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -32,6 +34,19 @@ pub(crate) struct GroupView {
     name: Arc<str>,
     /// Its agents now.
     agents: usize,
+    /// The strategy by which messages to `group:` and its name are sent; none if it is only published to.
+    balance: Option<&'static str>,
+    /// Messages the strategy gave to an agent.
+    decisions: u64,
+    /// Messages that were rejected because everybody who was asked was full.
+    refused: u64,
+}
+
+impl From<GroupOverview> for GroupView {
+    fn from(group: GroupOverview) -> Self {
+        let GroupOverview { name, agents, balance, decisions, refused } = group;
+        Self { name, agents, balance, decisions, refused }
+    }
 }
 
 /// The groups.
@@ -50,8 +65,8 @@ pub(crate) async fn groups(
     params: Params,
 ) -> Result<Json<GroupsView>, Problem> {
     params.finish()?;
-    let sizes = state.node().group_sizes().into_iter();
-    Ok(Json(GroupsView { groups: sizes.map(|(name, agents)| GroupView { name, agents }).collect() }))
+    let groups = state.node().groups_overview().into_iter().map(GroupView::from).collect();
+    Ok(Json(GroupsView { groups }))
 }
 
 /// A page of a group's agents.
@@ -68,6 +83,46 @@ pub(crate) struct GroupPage {
     /// Their names, in order.
     #[schema(value_type = Vec<String>)]
     agents: Vec<Arc<str>>,
+    /// The strategy by which messages to `group:` and its name are sent; none if it is only published to.
+    balance: Option<&'static str>,
+    /// Messages the strategy gave to an agent.
+    decisions: u64,
+    /// Messages that were rejected because everybody who was asked was full.
+    refused: u64,
+    /// What the strategy knows of the page's agents, in order of their names; empty if there is no strategy.
+    members: Vec<MemberView>,
+}
+
+/// An agent of a group that has a strategy.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MemberView {
+    /// Its name.
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    /// Messages the strategy gave it.
+    decisions: u64,
+    /// The same as a share of all that the agents in the group now were given, 0 to 1.
+    share: f64,
+    /// Messages in its inbox, whoever sent them.
+    queued: u32,
+    /// The inbox's limit.
+    inbox_limit: u32,
+    /// Mean time of its answers to asks through the group in milliseconds; none until there was one.
+    response_ms: Option<f64>,
+    /// Share of time it is busy with messages, 0 to 1; none until it was measured.
+    cpu: Option<f32>,
+    /// Share of memory it uses of what it may, 0 to 1; none where nobody measures it.
+    memory: Option<f32>,
+    /// Whether it has stopped for good and is given nothing.
+    stopped: bool,
+}
+
+impl From<MemberOverview> for MemberView {
+    fn from(member: MemberOverview) -> Self {
+        let MemberOverview { name, decisions, share, queued, inbox_limit, response_ms, cpu, memory, stopped } =
+            member;
+        Self { name, decisions, share, queued, inbox_limit, response_ms, cpu, memory, stopped }
+    }
 }
 
 /// A group's agents.
@@ -87,14 +142,20 @@ pub(crate) async fn group(
 ) -> Result<Json<GroupPage>, Problem> {
     let page = params.page(LIMIT_DEFAULT, state.config().page_size_max as usize)?;
     params.finish()?;
-    let Some(agents) = state.node().group(&name) else {
+    let node = state.node();
+    let (Some(agents), Some(found)) = (node.group(&name), node.group_overview(&name)) else {
         return Err(AgentError::UnknownGroup { name }.into());
     };
+    let members = node.group_members(&name).unwrap_or_default().into_iter();
     Ok(Json(GroupPage {
         name,
         total: agents.len(),
         offset: page.offset,
         limit: page.limit,
         agents: agents.into_iter().skip(page.offset).take(page.limit).collect(),
+        balance: found.balance,
+        decisions: found.decisions,
+        refused: found.refused,
+        members: members.skip(page.offset).take(page.limit).map(MemberView::from).collect(),
     }))
 }

@@ -102,3 +102,30 @@ async fn publish() {
     assert_eq!(site.post("/api/agents/tower/ask", &get).await.json(), json!({ "value": 7 }));
     assert_eq!(site.post("/api/groups/none/publish", &body).await.problem(), "unknown_group");
 }
+
+/// Goal: a group with a strategy is asked and told like an agent; what is wrong with the others is said, and how to do better.
+#[tokio::test]
+async fn groups_as_one_name() {
+    let site = Site::start().await;
+    let set = json!({ "operation": "update", "key": "set", "payload": 7 });
+    let get = json!({ "operation": "query", "key": "get" });
+    for _ in 0..2 {
+        assert_eq!(site.post("/api/agents/group:desks/ask", &set).await.status, 200);
+    }
+    for agent in ["tower", "a/b/c"] {
+        let answer = site.post(&format!("/api/agents/{agent}/ask"), &get).await;
+        assert_eq!(answer.json(), json!({ "value": 7 }), "each had its turn");
+    }
+    assert_eq!(site.post("/api/agents/group:desks/ask", &get).await.json(), json!({ "value": 7 }));
+    assert_eq!(site.post("/api/agents/group:desks/tell", &set).await.status, 202);
+
+    let answer = site.post("/api/agents/group:all/tell", &set).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (409, "not_balanced"));
+    assert!(answer.json()["remedy"].as_str().is_some_and(|remedy| remedy.contains("balance")));
+    assert_eq!(site.node.dead_letters().total(), 1);
+    let answer = site.post("/api/agents/group:none/ask", &get).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (404, "unknown_group"));
+    assert_eq!(site.node.dead_letters().total(), 1, "a query only looks");
+    assert_eq!(site.post("/api/agents/group:a%20b/ask", &get).await.problem(), "bad_name");
+    assert_eq!(site.post("/debug/agents/group:desks/kill", &json!({})).await.problem(), "bad_name");
+}

@@ -1,5 +1,6 @@
 //! What the reading routes show.
 
+use nexus_actors::agent::Request;
 use serde_json::{Value, json};
 
 use super::{Site, request};
@@ -163,9 +164,29 @@ async fn dead_letters() {
 async fn groups_and_feeds() {
     let site = Site::start().await;
     let groups = site.get("/debug/groups").await.json();
-    assert_eq!(groups, json!({ "groups": [{ "name": "all", "agents": 1 }] }));
+    assert_eq!(
+        groups,
+        json!({ "groups": [
+            { "name": "all", "agents": 1, "balance": null, "decisions": 0, "refused": 0 },
+            { "name": "desks", "agents": 2, "balance": "round_robin", "decisions": 0, "refused": 0 },
+        ] })
+    );
     assert_eq!(site.get("/debug/groups/all").await.json()["agents"], json!(["tower"]));
     assert_eq!(site.get("/debug/groups/none").await.problem(), "unknown_group");
+    site.node.ask("group:desks", Request::query("get"), None).await.expect_err("there is no value");
+    let desks = site.get("/debug/groups/desks?limit=1&offset=1").await.json();
+    assert_eq!(
+        (&desks["balance"], &desks["decisions"], &desks["total"]),
+        (&json!("round_robin"), &json!(1), &json!(2))
+    );
+    let member = &desks["members"][0];
+    assert_eq!(desks["members"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&member["name"], &member["decisions"], &member["share"]),
+        (&json!("tower"), &json!(1), &json!(1.0))
+    );
+    assert!(member["response_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{member}");
+    assert_eq!((&member["stopped"], &member["memory"]), (&json!(false), &Value::Null));
     let feeds = site.get("/debug/feeds").await.json();
     let feed = &feeds["feeds"][0];
     assert_eq!(

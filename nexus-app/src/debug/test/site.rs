@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nexus_actors::agent::{AgentMessage, AgentSpec, AgentTemplate, Behaviors, FamilyRules, Level, Payload};
 use nexus_actors::clock::Clock;
-use nexus_actors::route::GroupSpec;
+use nexus_actors::route::{GroupSpec, balance};
 use nexus_actors::supervision::{ChildRules, ChildSpec, Root, SupervisorEnv, SupervisorSpec};
 use nexus_actors::{AgentError, Node, NodeConfig};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -119,7 +119,16 @@ impl Site {
         let feed = FeedSlot::new(toml::from_str(feed).unwrap(), Path::new("."), *node.clock());
         let feeds = vec![feed];
         telemetry.observe(&node, &feeds);
-        node.declare_group(GroupSpec { name: "all".into(), members: vec!["tower".parse().unwrap()] });
+        node.declare_group(GroupSpec {
+            name: "all".into(),
+            members: vec!["tower".parse().unwrap()],
+            balance: None,
+        });
+        node.declare_group(GroupSpec {
+            name: "desks".into(),
+            members: vec!["tower".parse().unwrap(), "a/b/c".parse().unwrap()],
+            balance: balance::named("round_robin"),
+        });
         let readiness = Arc::new(Readiness::awaiting(["tree"]));
         let slot = Arc::new(OnceLock::new());
         let sources = DebugSources {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use indexmap::IndexSet;
-use nexus_actors::agent::{Operation, check_name};
+use nexus_actors::agent::{Operation, check_target};
 
 use super::{At, Base, Emit, Field, Value, check_key};
 use crate::feed::config::{EmitConfig, FeedConfig, FieldConfig, TimeConfig};
@@ -82,7 +82,7 @@ impl Compiler {
             .iter()
             .enumerate()
             .map(|(place, text)| {
-                let check = |name: &str| check_name(name).map_err(|error| error.to_string());
+                let check = |name: &str| check_target(name).map_err(|error| error.to_string());
                 self.name_template("malformed-name", to_path.index(place), text, check)
             })
             .collect();

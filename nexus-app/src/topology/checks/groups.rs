@@ -188,4 +188,16 @@ mod tests {
             group("a", "\"group:b\", \"group:c\"") + &group("b", "\"group:d\"") + &group("c", "\"group:d\"");
         accepts(&(AGENTS.to_owned() + &diamond + &group("d", "\"tower\"")));
     }
+
+    /// Goal: every strategy there is can be named, and a misspelt one gets the nearest.
+    #[test]
+    fn strategies_are_known_by_name() {
+        let balanced = |name: &str| format!("{AGENTS}{}balance = \"{name}\"", group("g", "\"tower\""));
+        for strategy in nexus_actors::route::balance::all() {
+            accepts(&balanced(strategy.name()));
+        }
+        let report = reports(&balanced("round_robbin"), &[("unknown-value", 10)]);
+        let help = report.diagnostics()[0].help.as_deref().unwrap_or_default();
+        assert!(help.contains("round_robin"), "{help}");
+    }
 }

@@ -1,10 +1,11 @@
-//! Feed targets that no declared agent answers to.
+//! Feed targets that no declared agent answers to, and groups that nobody serves.
 
-use nexus_actors::agent::{NamePattern, check_name};
+use nexus_actors::agent::{GROUP_PREFIX, NamePattern, check_name};
+use nexus_actors::route::balance;
 
-use super::{Context, Finding, Findings, walk};
+use super::{Context, Finding, Findings, Path, walk};
 use crate::feed::{TemplatePart as Part, template_parts};
-use crate::suggest::nearest;
+use crate::suggest::{did_you_mean, nearest};
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
     if findings.agents_unknown() {
@@ -17,6 +18,12 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
             for (at, target) in emit.to.iter().enumerate() {
                 // What is no template or can be no name is reported with the feed.
                 let Ok(parts) = template_parts(target) else { continue };
+                if let [Part::Literal(name)] = parts.as_slice()
+                    && let Some(group) = name.strip_prefix(GROUP_PREFIX)
+                {
+                    check_group(context, group, path.index(at), findings);
+                    continue;
+                }
                 let is_no_name = match parts.as_slice() {
                     [] => true,
                     [Part::Literal(name)] => check_name(name).is_err(),
@@ -31,6 +38,30 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
             }
         }
     }
+}
+
+/// A group that is sent to must be there, and have a strategy.
+fn check_group(context: &Context<'_>, name: &str, path: Path, findings: &mut Findings<'_>) {
+    let groups = &context.topology.group;
+    let found = groups.iter().position(|group| group.name == name);
+    let balance_at = |index| Path::root().key("group").index(index).key("balance");
+    let finding = match found {
+        Some(index) if groups[index].balance.is_some() || findings.is_tainted(&balance_at(index)) => return,
+        Some(_) => {
+            let message = format!("group `{}` has no strategy to send by", name.escape_debug());
+            let names: Vec<_> = balance::all().into_iter().map(|strategy| strategy.name()).collect();
+            let help = format!("give the group a `balance`: {}", names.join(", "));
+            Finding::new("not-balanced", path, message).help(help)
+        }
+        // A name that no group can have is reported with the feed.
+        None if check_name(name).is_err() => return,
+        None => {
+            let message = format!("there is no group `{}`", name.escape_debug());
+            let help = did_you_mean(name, "groups", groups.iter().map(|group| group.name.as_str()));
+            Finding::new("unknown-group", path, message).help(help)
+        }
+    };
+    findings.push(finding);
 }
 
 /// Whether the template could give a name that the pattern matches, whatever the columns hold.
@@ -125,5 +156,27 @@ mod tests {
         let report =
             reports_at(&feed("{ to = [\"famly/{k}\"], update = \"k\" }"), &[("unknown-target", 8, 17)]);
         assert_eq!(report.diagnostics()[0].help.as_deref(), Some("did you mean `family/*`?"));
+    }
+
+    /// Goal: a feed may send to a group that has a strategy, and to no other.
+    #[test]
+    fn groups_that_are_sent_to_have_a_strategy() {
+        let topology = |balance: &str, target: &str| {
+            let emit = format!("{{ to = [\"{target}\"], update = \"k\" }}");
+            format!("{}\n[[group]]\nname = \"desks\"\nmembers = [\"family/*\"]\n{balance}", feed(&emit))
+        };
+        accepts(&topology("balance = \"least_loaded\"", "group:desks"));
+        let report = reports_at(&topology("", "group:desks"), &[("not-balanced", 8, 17)]);
+        assert!(report.diagnostics()[0].help.as_deref().is_some_and(|help| help.contains("power_of_two")));
+        // A misspelt strategy is one mistake, not two.
+        reports_at(&topology("balance = \"weigted\"", "group:desks"), &[("unknown-value", 16, 11)]);
+        let report =
+            reports_at(&topology("balance = \"weighted\"", "group:desk"), &[("unknown-group", 8, 17)]);
+        assert!(
+            report.diagnostics()[0]
+                .help
+                .as_deref()
+                .is_some_and(|help| help.contains("did you mean `desks`?"))
+        );
     }
 }

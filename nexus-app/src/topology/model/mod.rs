@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use args::Args;
 pub use clients::ClientsConfig;
 pub use node::{DebugConfig, LimitsConfig, NodeConfig, OtlpConfig, TelemetryConfig};
-pub use policy::{Auth, AutoShutdown, Level, Restart, Shutdown, Start, Strategy};
+pub use policy::{Auth, AutoShutdown, Balance, Level, Restart, Shutdown, Start, Strategy};
 pub use schedulers::{SchedulerPolicy, SchedulersConfig};
 pub use secret::Secret;
 pub use tree::{AgentConfig, BackoffConfig, GroupConfig, SupervisorConfig};

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use humantime_serde::re::humantime;
+use nexus_actors::route::balance;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -145,6 +146,48 @@ impl JsonSchema for Shutdown {
             "format": super::format::SHUTDOWN,
             "examples": ["5s", "infinity", "brutal_kill"],
         })
+    }
+}
+
+/// A group's strategy, by its name. The names are those of [`balance::all`].
+#[derive(Clone, Copy, Debug)]
+pub struct Balance(&'static dyn balance::Strategy);
+
+impl Balance {
+    /// The strategy.
+    #[must_use]
+    pub fn strategy(self) -> &'static dyn balance::Strategy {
+        self.0
+    }
+
+    fn names() -> Vec<&'static str> {
+        balance::all().into_iter().map(balance::Strategy::name).collect()
+    }
+}
+
+impl Serialize for Balance {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Balance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let unknown = || format!("`{name}` is no strategy; there are {}", Self::names().join(", "));
+        balance::named(&name).map(Self).ok_or_else(|| serde::de::Error::custom(unknown()))
+    }
+}
+
+impl JsonSchema for Balance {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Balance".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let choice = |strategy: &dyn balance::Strategy| json_schema!({ "description": strategy.about(), "type": "string", "const": strategy.name() });
+        let choices: Vec<Schema> = balance::all().into_iter().map(choice).collect();
+        json_schema!({ "description": "Who serves a message that is sent to a group.", "oneOf": choices })
     }
 }
 
