@@ -11,8 +11,8 @@ use tokio::sync::broadcast;
 
 use crate::agent::{
     AgentCell, AgentId, AgentMessage, AgentOverview, AgentSpec, AgentStatus, AgentTemplate, Behaviors,
-    Family, HostMessage, IdleWatch, Level, LevelGranted, NamePattern, Reply, ReplyPort, Request, Tally,
-    Target, idle_at,
+    Family, HostMessage, IdleWatch, Level, LevelGranted, NamePattern, Record, Reply, ReplyPort, Request,
+    Tally, Target, idle_at,
 };
 use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
@@ -302,13 +302,13 @@ impl Node {
         Err(DeclareError::UnknownBehavior { behavior: behavior.clone(), known })
     }
 
-    /// The family and the name of a dormant agent.
-    pub(crate) fn dormant(&self, id: AgentId) -> Option<(Arc<Family>, String)> {
+    /// The family and the name of a dormant agent, and what lies there of it.
+    pub(crate) fn dormant(&self, id: AgentId) -> Option<(Arc<Family>, String, Record)> {
         let record = self.routes().dormant(id)?;
         let parts = record.parts();
         let family = self.inner.families.read()[parts.family as usize].clone();
         let name = format!("{}{}", family.pattern.prefix(), parts.key);
-        Some((family, name))
+        Some((family, name, record))
     }
 
     pub(crate) fn family_of(&self, name: &str) -> Option<Arc<Family>> {
@@ -478,8 +478,7 @@ impl Node {
         if let Some(cell) = self.routes().get(target.id()) {
             return Some(cell.overview(now));
         }
-        let record = self.routes().dormant(target.id())?;
-        let (family, name) = self.dormant(target.id())?;
+        let (family, name, record) = self.dormant(target.id())?;
         let template = &family.template;
         let cell = AgentCell::woken(name.into(), template.behavior.clone(), template.inbox, &record);
         Some(AgentOverview { status: AgentStatus::Dormant, ..cell.overview(now) })
@@ -583,7 +582,7 @@ impl Node {
         let name = || name.map_or_else(|| id.to_string(), str::to_owned);
         let Some(cell) = self.routes().get(id) else {
             return Err(match self.dormant(id) {
-                Some((_, name)) => {
+                Some((_, name, _)) => {
                     AgentError::Stopped { name, reason: "it is dormant; a message wakes it".into() }
                 }
                 None => AgentError::UnknownAgent { name: name() },

@@ -236,6 +236,11 @@ impl AgentCell {
         self.snapshot.lock().clone()
     }
 
+    /// The size of the state it would start again from.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.snapshot.lock().as_ref().map_or(0, |snapshot| snapshot.state.len() as u64)
+    }
+
     /// It has another turn with the hibernator, or none; answers the one it had.
     pub(crate) fn set_turn(&self, turn: Option<Turn>) -> Option<Turn> {
         std::mem::replace(&mut *self.turn.lock(), turn)

@@ -31,7 +31,6 @@ pub use cell::{AgentExit, AgentOverview, AgentStatus, Tally};
 pub use durable::Durable;
 pub use family::AgentTemplate;
 pub(crate) use family::Family;
-pub(crate) use hibernate::lifecycle::Phase;
 pub(crate) use hibernate::{IdleWatch, Record, idle_at};
 pub use host::{Agent, AgentState};
 pub use id::{AgentId, Target};

@@ -63,8 +63,8 @@ impl StartChild for StartAgent {
     fn exited(&self, reason: &ExitReason) {
         let AgentSpec { node, cell, .. } = &self.spec;
         if *reason == ExitReason::Hibernated {
-            let state_bytes = cell.snapshot().map_or(0, |snapshot| snapshot.state.len() as u64);
-            node.events().emit(Event::AgentHibernated { agent: cell.name.clone(), state_bytes });
+            let (agent, state_bytes) = (cell.name.clone(), cell.snapshot_bytes());
+            node.events().emit(Event::AgentHibernated { agent, state_bytes });
             return;
         }
         cell.note_exit(node.clock().now(), reason.clone());

@@ -184,7 +184,7 @@ impl Node {
         &self,
         to: &T,
     ) -> Result<(Arc<Family>, Arc<AgentCell>), (AgentError, DeadLetterReason)> {
-        if let Some((family, name)) = self.dormant(to.id()) {
+        if let Some((family, name, _)) = self.dormant(to.id()) {
             return self.member(&name, family);
         }
         let unknown = || (AgentError::UnknownAgent { name: display(to) }, DeadLetterReason::UnknownAgent);

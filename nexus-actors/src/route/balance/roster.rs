@@ -10,7 +10,7 @@ use rand::RngCore;
 use serde::Serialize;
 
 use super::{Gauge, Members, Meter, Strategy};
-use crate::agent::{AgentCell, Letter, Phase, Pushed};
+use crate::agent::{AgentCell, Letter, Pushed};
 use crate::clock::Clock;
 use crate::rng::Rng;
 
@@ -175,7 +175,8 @@ impl Balancer {
                     roster.read(at, view.now_ns());
                     letter = back;
                 }
-                Pushed::Closed(back) if cell.phase() == Phase::Settling => {
+                // Closed and not retired: it was laid down.
+                Pushed::Closed(back) if !cell.is_retired() => {
                     meter.decisions.fetch_add(1, Ordering::Relaxed);
                     self.taken.fetch_add(1, Ordering::Relaxed);
                     return Offered::Asleep(back, cell.name.clone());
