@@ -1,8 +1,8 @@
 //! A node: what everything on one machine shares. Cheap to clone; the handle behaviors, feeds and endpoints hold.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use crate::agent::{
     AgentCell, AgentId, AgentMessage, AgentOverview, AgentSpec, AgentStatus, AgentTemplate, Behaviors,
     Family, HostMessage, IdleWatch, Level, LevelGranted, NamePattern, Record, Reply, ReplyPort, Request,
-    Tally, Target, idle_at,
+    Tally, Target, Watched,
 };
 use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
@@ -100,12 +100,6 @@ impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node").field("name", &self.inner.config.name).finish_non_exhaustive()
     }
-}
-
-/// An agent that hibernates once it has been idle for long enough.
-struct Watched {
-    cell: Weak<AgentCell>,
-    after: Duration,
 }
 
 struct Inner {
@@ -209,6 +203,16 @@ impl Node {
             }
         });
         counts
+    }
+
+    /// Agents that may hibernate.
+    pub(crate) fn idle(&self) -> &Mutex<IdleWatch<Watched>> {
+        &self.inner.idle
+    }
+
+    /// The sums of agents whose routes are gone.
+    pub(crate) fn retired(&self) -> &Mutex<Tally> {
+        &self.inner.retired
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -391,71 +395,6 @@ impl Node {
         }
     }
 
-    // ---- hibernating ----
-
-    /// `cell` hibernates once it has been idle for `after`.
-    pub(crate) fn watch_idle(&self, cell: &Arc<AgentCell>, after: Duration) {
-        let mut watch = self.inner.idle.lock();
-        let turn = watch.watch(Watched { cell: Arc::downgrade(cell), after }, self.clock().now() + after);
-        // One of an earlier incarnation.
-        if let Some(earlier) = cell.set_turn(Some(turn)) {
-            watch.forget(earlier);
-        }
-    }
-
-    fn unwatch_idle(&self, cell: &AgentCell) {
-        let mut watch = self.inner.idle.lock();
-        if let Some(turn) = cell.set_turn(None) {
-            watch.forget(turn);
-        }
-    }
-
-    /// Tells at most `max` agents that have been idle for long enough to hibernate, and says when to look again.
-    pub(crate) fn hibernate_idle(&self, now: Millis, max: usize) -> Option<Millis> {
-        let mut watch = self.inner.idle.lock();
-        for _ in 0..max {
-            let Some(Watched { cell, after }) = watch.next_due(now) else { break };
-            let Some(present) = cell.upgrade().filter(|cell| !cell.is_retired()) else { continue };
-            // Agents that do not follow, because a message comes at that moment, are asked again as late as the others.
-            let again = idle_at(present.rested_at(), after, now).unwrap_or_else(|| {
-                if let Some(actor) = present.actor() {
-                    // Fails only when the actor has ended; its successor is watched anew.
-                    let _ = actor.cast(AgentMessage::Host(HostMessage::Hibernate));
-                }
-                now + after
-            });
-            present.set_turn(Some(watch.watch(Watched { cell, after }, again)));
-        }
-        watch.next_at()
-    }
-
-    /// The agent sleeps from now on; `false` if letters have come for it, `None` if its name leads elsewhere.
-    pub(crate) fn lay_down(&self, cell: &AgentCell, family: &Family) -> Option<bool> {
-        let record = cell.record(family)?;
-        let mut retired = self.inner.retired.lock();
-        let done = self.routes().lay_down(cell, record);
-        if done == Some(true) {
-            self.unwatch_idle(cell);
-            *retired += cell.tally();
-        }
-        done
-    }
-
-    /// Agents that sleep now.
-    #[must_use]
-    pub fn dormant_count(&self) -> usize {
-        self.routes().dormant_len()
-    }
-
-    /// Asks an agent to hibernate now. It does if it belongs to a family, its behavior is [`Durable`](crate::agent::Durable) and
-    /// it has nothing to do when its turn comes: the event `agent.hibernated` says so.
-    ///
-    /// # Errors
-    /// As [`Node::inspect`].
-    pub fn hibernate<T: Target + ?Sized>(&self, target: &T) -> Result<(), AgentError> {
-        self.control(target.id(), target.name(), AgentMessage::Host(HostMessage::Hibernate))
-    }
-
     // ---- looking ----
 
     /// Agents in the route table, dormant ones included.
@@ -578,7 +517,12 @@ impl Node {
     }
 
     /// Sends a control message to an agent's actor, past its inbox.
-    fn control(&self, id: AgentId, name: Option<&str>, message: AgentMessage) -> Result<(), AgentError> {
+    pub(crate) fn control(
+        &self,
+        id: AgentId,
+        name: Option<&str>,
+        message: AgentMessage,
+    ) -> Result<(), AgentError> {
         let name = || name.map_or_else(|| id.to_string(), str::to_owned);
         let Some(cell) = self.routes().get(id) else {
             return Err(match self.dormant(id) {

@@ -31,7 +31,7 @@ pub use cell::{AgentExit, AgentOverview, AgentStatus, Tally};
 pub use durable::Durable;
 pub use family::AgentTemplate;
 pub(crate) use family::Family;
-pub(crate) use hibernate::{IdleWatch, Record, idle_at};
+pub(crate) use hibernate::{IdleWatch, Record, Watched};
 pub use host::{Agent, AgentState};
 pub use id::{AgentId, Target};
 pub(crate) use inbox::{Letter, Pushed};

@@ -21,9 +21,11 @@ mod idle;
 pub(crate) mod lifecycle;
 #[cfg(test)]
 mod lifecycle_test;
+mod node;
 mod record;
 #[cfg(test)]
 mod wake_test;
 
-pub(crate) use idle::{IdleWatch, Turn, idle_at};
+pub(crate) use idle::{IdleWatch, Turn};
+pub(crate) use node::Watched;
 pub(crate) use record::{Parts, Record};
