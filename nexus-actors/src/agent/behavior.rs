@@ -17,7 +17,6 @@ use super::message::AgentMessage;
 use super::payload::Payload;
 use crate::error::AgentError;
 use crate::node::Node;
-use crate::scheduler::spawn_on;
 
 /// What an agent starts with: the `Arguments` of every behavior.
 #[derive(Clone, Debug)]
@@ -106,15 +105,10 @@ impl Behaviors {
         let spawn = move |spec: AgentSpec,
                           supervisor: ActorCell|
               -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
-            let home = spec.node.schedulers().and_then(|schedulers| schedulers.place(spec.cell.id)).cloned();
-            let spawning = async move {
+            Box::pin(async move {
                 let (actor, _) = Agent::spawn_linked(None, host(), spec, supervisor).await?;
                 Ok(actor.get_cell())
-            };
-            match home {
-                Some(home) => Box::pin(spawn_on(home, spawning)),
-                None => Box::pin(spawning),
-            }
+            })
         };
         self.by_name.insert(name.into(), Registered { spawn: Arc::new(spawn), durable });
     }

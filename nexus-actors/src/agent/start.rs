@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::runtime::Handle;
 
 use super::behavior::{AgentSpec, Spawn};
 use super::cell::AgentCell;
@@ -54,6 +55,10 @@ impl StartChild for StartAgent {
             }
             Ok(spawn(spec, supervisor).await?.into())
         })
+    }
+
+    fn home(&self) -> Option<Handle> {
+        self.spec.node.schedulers()?.place(self.spec.cell.id).cloned()
     }
 
     fn label(&self) -> Option<Arc<str>> {

@@ -31,7 +31,6 @@ mod layout;
 mod pin;
 mod place;
 mod runtime;
-mod spawn;
 mod stats;
 #[cfg(test)]
 mod test;
@@ -56,7 +55,6 @@ pub use topology::{CpuTopology, NumaNode};
 
 use place::Placement;
 use runtime::Scheduler;
-pub(crate) use spawn::spawn_on;
 use stats::Samples;
 
 /// A node's runtimes. Cheap to clone; the last clone shuts them down.

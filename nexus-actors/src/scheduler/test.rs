@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
-use std::task::Poll;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use opentelemetry::global;
@@ -229,8 +228,7 @@ async fn no_policy_changes_nothing() {
     site.root.shutdown().await;
 }
 
-/// Goal: runtimes end with their last owner, also within an async thread; a start on one that has ended fails and does not
-/// hang.
+/// Goal: runtimes end with their last owner, also within an async thread.
 #[tokio::test]
 async fn runtimes_end_with_their_owner() {
     let schedulers = schedulers(&config(Policy::Numa), &here());
@@ -243,47 +241,4 @@ async fn runtimes_end_with_their_owner() {
     drop(schedulers);
     let dropped = tokio::task::spawn_blocking(move || is_dropped.recv_timeout(PATIENCE)).await.unwrap();
     assert_eq!(dropped, Err(mpsc::RecvTimeoutError::Disconnected));
-    let never = async { Err(ractor::SpawnErr::ActorAlreadyStarted) };
-    let refused = tokio::time::timeout(PATIENCE, spawn_on(home, never)).await.unwrap();
-    assert!(matches!(refused, Err(ractor::SpawnErr::StartupFailed(_))), "{refused:?}");
-}
-
-/// Goal: a start that nobody waits for any more leaves no actor behind. Method: drop it before its actor is spawned, and after.
-#[tokio::test]
-async fn abandoned_starts_leave_nothing() {
-    struct Idle;
-    impl Actor for Idle {
-        type Msg = SchedulersMsg;
-        type State = mpsc::Sender<()>;
-        type Arguments = mpsc::Sender<()>;
-        async fn pre_start(
-            &self,
-            _: ActorRef<SchedulersMsg>,
-            held: mpsc::Sender<()>,
-        ) -> Result<Self::State, ActorProcessingErr> {
-            Ok(held)
-        }
-    }
-    let schedulers = schedulers(&config(Policy::Numa), &here());
-    for wait in [false, true] {
-        let home = schedulers.place(AgentId::of("a")).unwrap().clone();
-        let (held, is_dropped) = mpsc::channel();
-        let spawned = Arc::new(tokio::sync::Notify::new());
-        let tell = spawned.clone();
-        let spawning = async move {
-            let started = Actor::spawn(None, Idle, held).await.map(|(actor, _)| actor.get_cell());
-            tell.notify_one();
-            started
-        };
-        let mut start = Box::pin(spawn_on(home, spawning));
-        match futures::poll!(start.as_mut()) {
-            // It was quicker than this thread, and has been claimed.
-            Poll::Ready(started) => started.unwrap().kill(),
-            Poll::Pending if wait => spawned.notified().await,
-            Poll::Pending => {}
-        }
-        drop(start);
-        let dropped = tokio::task::spawn_blocking(move || is_dropped.recv_timeout(PATIENCE)).await.unwrap();
-        assert_eq!(dropped, Err(mpsc::RecvTimeoutError::Disconnected), "{wait}");
-    }
 }

@@ -11,18 +11,17 @@
 //! - Nothing is awaited in `handle`: starts, timers and waits are tasks that report back by message, and end with the actor.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures::FutureExt;
+use futures::future::AbortHandle;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{self, JoinSet};
 
-use super::core::{AttemptId, ChildKey, Input, KILL_GRACE, Process, StartFailure, Ticket, TimerId};
-use super::error::StartError;
+use super::core::{AttemptId, ChildKey, Input, KILL_GRACE, Process, Ticket, TimerId};
+use super::launch::{self, Attempt, BATCH_MAX, Batch};
 use super::message::{Answer, Completion, Msg, SupervisorMsg};
 use super::reason::ExitReason;
 use super::spec::{StartChild, Started};
@@ -58,8 +57,12 @@ pub(super) struct SupervisorState {
     reports: Reports,
     /// Everything under way; dropped with the state.
     tasks: JoinSet<()>,
-    timers: HashMap<TimerId, AbortHandle>,
-    starts: BTreeMap<AttemptId, Option<AbortHandle>>,
+    timers: HashMap<TimerId, task::AbortHandle>,
+    starts: BTreeMap<AttemptId, AbortHandle>,
+    /// Whether starts are begun together: a static supervisor has one at a time.
+    gathers: bool,
+    /// Those that have not begun yet: few, and only while the mailbox is being read.
+    gathered: Vec<Attempt>,
     /// Exits of unknown processes: perhaps of children whose start has not returned yet. With the last attempt begun before
     /// the exit: when that and all before it have returned, nobody will ask for it.
     early: HashMap<u64, (AttemptId, ExitReason)>,
@@ -89,12 +92,14 @@ impl Actor for SupervisorActor {
     ) -> Result<Self::State, ActorProcessingErr> {
         view.bind(myself.clone());
         Ok(SupervisorState {
+            gathers: view.is_dynamic(),
             view,
             reports: Reports { mailbox: myself.clone(), channel: Arc::new(OnceLock::new()) },
             myself,
             tasks: JoinSet::new(),
             timers: HashMap::new(),
             starts: BTreeMap::new(),
+            gathered: Vec::new(),
             early: HashMap::new(),
             last_attempt: None,
             settling: HashSet::new(),
@@ -113,10 +118,17 @@ impl Actor for SupervisorActor {
         match message.0 {
             Msg::Boot(reply) => state.on_boot(reply).await,
             Msg::Call(request, reply) => {
-                state.last_ticket += 1;
-                let ticket = Ticket(state.last_ticket);
+                let ticket = state.ticket();
                 state.replies.insert(ticket, reply);
                 state.feed([Input::Call { ticket, request }]).await;
+            }
+            Msg::Post(request) => {
+                let ticket = state.ticket();
+                state.feed([Input::Call { ticket, request }]).await;
+            }
+            Msg::Launch => {
+                let inputs = state.launch();
+                state.feed(inputs).await;
             }
             Msg::Shutdown => state.feed([Input::Shutdown]).await,
             Msg::Completion(completion) => state.on_completion(completion).await,
@@ -149,6 +161,11 @@ impl Actor for SupervisorActor {
 }
 
 impl SupervisorState {
+    const fn ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
     async fn on_boot(&mut self, reply: RpcReplyPort<Result<(), ExitReason>>) {
         match &mut self.boot {
             Boot::New => {
@@ -203,13 +220,15 @@ impl SupervisorState {
             Completion::Spawned { key, attempt, process } => {
                 self.feed([Input::Spawned { key, attempt, process }]).await;
             }
-            Completion::Started { key, attempt, process } => {
-                let inputs = self.started(key, attempt, process);
+            Completion::Started { .. } | Completion::StartFailed { .. } => {
+                let inputs = self.begun(completion);
                 self.feed(inputs).await;
             }
-            Completion::StartFailed { key, attempt, failure } => {
-                self.end_attempt(attempt);
-                self.feed([Input::StartFailed { key, attempt, failure }]).await;
+            Completion::Many(completions) => {
+                for completion in completions {
+                    let inputs = self.begun(completion);
+                    self.feed(inputs).await;
+                }
             }
             Completion::Timer(timer) => {
                 self.timers.remove(&timer);
@@ -246,11 +265,11 @@ impl SupervisorState {
     fn run(&mut self, effect: ActorEffect) -> Vec<ActorInput> {
         match effect {
             ActorEffect::Start { key, attempt, id, start, timeout } => {
-                return self.start(key, attempt, id, &*start, timeout);
+                return self.start(key, attempt, id, start, timeout);
             }
             ActorEffect::AbortStart { attempt } => {
-                if let Some(Some(task)) = self.end_attempt(attempt) {
-                    task.abort();
+                if let Some(start) = self.end_attempt(attempt) {
+                    start.abort();
                 }
             }
             ActorEffect::Stop { process, mass } => {
@@ -301,16 +320,18 @@ impl SupervisorState {
         }
     }
 
-    /// Begins a start. Most actors are ready at once: only those that are not get a task.
+    /// Orders a start: begun at once, or with those that the mailbox holds behind it.
     fn start(
         &mut self,
         key: ChildKey,
         attempt: AttemptId,
         id: Arc<str>,
-        start: &dyn StartChild,
+        start: Arc<dyn StartChild>,
         timeout: Option<Duration>,
     ) -> Vec<ActorInput> {
         self.last_attempt = Some(attempt);
+        let (handle, abort) = AbortHandle::new_pair();
+        self.starts.insert(attempt, handle);
         let context = StartContext {
             supervisor: self.myself.get_cell(),
             supervisor_path: self.view.path().clone(),
@@ -320,52 +341,60 @@ impl SupervisorState {
             attempt,
             reports: self.reports.clone(),
         };
-        // The closure that makes an actor is user code like the actor's own.
-        let future = match std::panic::catch_unwind(AssertUnwindSafe(|| start.start(context))) {
-            Ok(future) => AssertUnwindSafe(future).catch_unwind(),
-            Err(panic) => {
-                let failure = StartFailure::Failed(panic_text(&*panic));
-                return vec![Input::StartFailed { key, attempt, failure }];
-            }
-        };
-        let mut start = Box::pin(async move {
-            let outcome = match timeout {
-                None => future.await,
-                Some(limit) => match tokio::time::timeout(limit, future).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        let text = format!("not started within {limit:?}");
-                        return Err(StartFailure::Failed(text.into()));
-                    }
-                },
-            };
-            match outcome {
-                Ok(Ok(process)) => Ok(process),
-                Ok(Err(StartError::Ignored)) => Err(StartFailure::Ignored),
-                Ok(Err(StartError::Failed(error))) => Err(StartFailure::Failed(error.to_string().into())),
-                Err(panic) => Err(StartFailure::Failed(panic_text(&*panic))),
-            }
-        });
-        let mut nobody = std::task::Context::from_waker(futures::task::noop_waker_ref());
-        self.starts.insert(attempt, None);
-        if let Poll::Ready(outcome) = start.as_mut().poll(&mut nobody) {
-            return match outcome {
-                Ok(process) => self.started(key, attempt, process),
-                Err(failure) => {
-                    self.end_attempt(attempt);
-                    vec![Input::StartFailed { key, attempt, failure }]
-                }
-            };
+        self.gathered.push(Attempt { key, attempt, start, context, timeout, abort });
+        // From `post_stop` on there is no mailbox to be read first.
+        if !self.gathers || self.reports.without_mailbox() || self.gathered.len() == BATCH_MAX {
+            return self.launch();
         }
-        let reports = self.reports.clone();
-        let task = self.tasks.spawn(async move {
-            reports.send(match start.await {
-                Ok(process) => Completion::Started { key, attempt, process },
-                Err(failure) => Completion::StartFailed { key, attempt, failure },
-            });
-        });
-        self.starts.insert(attempt, Some(task));
+        if self.gathered.len() == 1 {
+            // Fails only when the supervisor is about to end.
+            let _ = self.myself.cast(SupervisorMsg(Msg::Launch));
+        }
         Vec::new()
+    }
+
+    /// Begins the starts that were gathered. What is already known about their outcome is returned.
+    fn launch(&mut self) -> Vec<ActorInput> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let alone = gathered.len() == 1;
+        let mut inputs = Vec::new();
+        for Batch { home, mut attempts } in launch::by_home(gathered) {
+            match home {
+                Some(home) => drop(self.tasks.spawn_on(launch::run(attempts, self.reports.clone()), &home)),
+                None if alone => inputs.extend(self.launch_here(attempts.remove(0))),
+                None => drop(self.tasks.spawn(launch::run(attempts, self.reports.clone()))),
+            }
+        }
+        inputs
+    }
+
+    /// Begins a start here. Most actors are ready at once: only those that are not get a task.
+    fn launch_here(&mut self, attempt: Attempt) -> Vec<ActorInput> {
+        let mut starting = attempt.begin();
+        match launch::poll_once(&mut starting) {
+            Poll::Ready(completion) => completion.map_or_else(Vec::new, |completion| self.begun(completion)),
+            Poll::Pending => {
+                let reports = self.reports.clone();
+                self.tasks.spawn(async move {
+                    if let Some(completion) = starting.await {
+                        reports.send(completion);
+                    }
+                });
+                Vec::new()
+            }
+        }
+    }
+
+    /// What the outcome of a start means.
+    fn begun(&mut self, completion: Completion) -> Vec<ActorInput> {
+        match completion {
+            Completion::Started { key, attempt, process } => self.started(key, attempt, process),
+            Completion::StartFailed { key, attempt, failure } => {
+                self.end_attempt(attempt);
+                vec![Input::StartFailed { key, attempt, failure }]
+            }
+            _ => unreachable!("a start has no other outcomes"),
+        }
     }
 
     /// A start returned. If the actor has ended already, that follows at once.
@@ -395,14 +424,14 @@ impl SupervisorState {
         }
     }
 
-    fn end_attempt(&mut self, attempt: AttemptId) -> Option<Option<AbortHandle>> {
-        let task = self.starts.remove(&attempt);
+    fn end_attempt(&mut self, attempt: AttemptId) -> Option<AbortHandle> {
+        let start = self.starts.remove(&attempt);
         match self.starts.first_key_value() {
             None => self.early.clear(),
             Some((oldest, _)) if !self.early.is_empty() => self.early.retain(|_, (last, _)| *last >= *oldest),
             Some(_) => {}
         }
-        task
+        start
     }
 
     /// Reports the end of a process, however it comes about.
@@ -454,9 +483,4 @@ fn stop(process: &Started) {
 
 async fn wait_for_end(cell: &ActorCell) {
     cell.wait(None).await.expect("a wait without time-out cannot time out");
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").into()
 }

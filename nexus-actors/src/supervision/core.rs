@@ -478,7 +478,7 @@ impl<S: Clone, P: Process> Core<S, P> {
         }
     }
 
-    fn is_dynamic(&self) -> bool {
+    pub(super) fn is_dynamic(&self) -> bool {
         self.strategy == Strategy::SimpleOneForOne
     }
 

@@ -23,9 +23,13 @@ pub(super) enum Msg {
     /// Start the children; answered when all are started, or none is left after a failure.
     Boot(RpcReplyPort<Result<(), ExitReason>>),
     Call(Request<Arc<dyn StartChild>>, RpcReplyPort<Answer>),
+    /// A request whose outcome nobody waits for.
+    Post(Request<Arc<dyn StartChild>>),
     /// End in order.
     Shutdown,
     Completion(Completion),
+    /// What was in the mailbox has been handled: begin the starts that were gathered.
+    Launch,
 }
 
 /// Something the supervisor had begun has come to its end.
@@ -45,6 +49,8 @@ pub(super) enum Completion {
         attempt: AttemptId,
         failure: StartFailure,
     },
+    /// Starts that were begun together.
+    Many(Vec<Completion>),
     Timer(TimerId),
     TryAgain {
         key: ChildKey,
@@ -118,9 +124,8 @@ impl SupervisorRef {
     /// Like [`start_dynamic`](Self::start_dynamic), without waiting for the outcome: failures reach
     /// [`StartChild::ended`], and the event log.
     pub(crate) fn post_dynamic(&self, id: Arc<str>, start: Arc<dyn StartChild>) {
-        let (reply, _) = ractor::concurrency::oneshot();
         // Fails only if the supervisor has ended; its successor starts what it finds.
-        let _ = self.actor.cast(SupervisorMsg(Msg::Call(Request::StartDynamic { id, start }, reply.into())));
+        let _ = self.actor.cast(SupervisorMsg(Msg::Post(Request::StartDynamic { id, start })));
     }
 
     /// Ends a child by its shutdown rule, or calls off its restart. Its specification is kept unless it is temporary or

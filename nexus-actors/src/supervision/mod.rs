@@ -34,6 +34,9 @@ mod core;
 mod core_test;
 mod error;
 mod intensity;
+mod launch;
+#[cfg(test)]
+mod launch_test;
 mod message;
 #[cfg(test)]
 mod otp_test;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use super::backoff::Backoff;
 use super::error::{SpecError, StartError};
@@ -74,6 +75,11 @@ impl fmt::Debug for Started {
 pub trait StartChild: Send + Sync + 'static {
     /// Starts the actor and waits until it is ready to work.
     fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>>;
+
+    /// The runtime that [`start`](Self::start) is to run on, if it is not the supervisor's. An actor lives where it was spawned.
+    fn home(&self) -> Option<Handle> {
+        None
+    }
 
     /// What the tree shows as this child's type, if it differs from [`ChildRules::label`]: for dynamic children, which
     /// share the rules of their supervisor's template.

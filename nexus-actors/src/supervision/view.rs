@@ -309,6 +309,10 @@ impl SupervisorView {
         self.core.write().step(now, input)
     }
 
+    pub(super) fn is_dynamic(&self) -> bool {
+        self.core.read().is_dynamic()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.core.read().is_closed()
     }
