@@ -14,6 +14,8 @@ mod actor;
 mod checkpoint;
 mod config;
 mod core;
+#[cfg(test)]
+mod core_test;
 mod disk;
 mod engine;
 mod error;
@@ -23,6 +25,10 @@ mod handle;
 mod marks;
 mod policy;
 mod restore;
+#[cfg(test)]
+mod store_test;
+#[cfg(test)]
+mod testing;
 
 pub use checkpoint::FeedMark;
 pub(crate) use checkpoint::Wish;
@@ -32,6 +38,7 @@ pub use error::StoreError;
 pub use handle::{Store, StoreState, StoreStatus};
 pub(crate) use marks::Marks;
 pub use marks::Origin;
+pub(crate) use policy::Due;
 pub use policy::Persist;
 pub use redb::StorageBackend;
 pub use restore::{NotRestored, Restored};
