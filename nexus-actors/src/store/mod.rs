@@ -23,6 +23,8 @@ pub mod fault;
 mod format;
 mod handle;
 mod marks;
+#[cfg(test)]
+mod model_test;
 mod policy;
 mod restore;
 #[cfg(test)]
