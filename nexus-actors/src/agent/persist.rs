@@ -125,15 +125,16 @@ impl Persisted {
 
     fn admit(&mut self, batch: &mut Batch<'_>) -> Admit {
         let Some(Letter { request, .. }) = batch.first() else { return Admit::Empty };
-        let origin = request.origin();
+        let (origin, changes) = (request.origin(), changes(request));
         if origin.is_some_and(|origin| self.marks.has(origin)) {
             return Admit::Skip;
         }
         self.withhold = false;
+        batch.set_unsettles(self.persist == Persist::EachUpdate && origin.is_some());
         if self.persist != Persist::EachUpdate {
             return Admit::Handle;
         }
-        if changes(request) {
+        if changes {
             if let Some(error) = self.store.wrong() {
                 return if origin.is_some() { Admit::Wait } else { Admit::Refuse(not_stored(&error)) };
             }
@@ -206,6 +207,7 @@ where
         loop {
             let served = self.serve(&myself, state, &mut batch).await?;
             self.settle(&myself, state).await?;
+            batch.settled();
             if served != Served::All {
                 state.spare = batch.finish();
                 self.grant(state);
@@ -259,6 +261,7 @@ where
                 Admit::Skip => batch.completed(),
                 Admit::Settle => {
                     self.settle(myself, state).await?;
+                    batch.settled();
                     continue;
                 }
                 Admit::Refuse(error) => refuse(state, batch, error),
