@@ -22,6 +22,7 @@ mod message;
 mod name_pattern;
 mod payload;
 mod persist;
+mod persisted;
 mod reactive;
 mod reply;
 mod start;
