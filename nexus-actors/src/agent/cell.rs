@@ -10,14 +10,16 @@ use ractor::{ActorRef, ActorStatus};
 use serde::{Deserialize, Serialize};
 
 use super::durable::Snapshot;
-use super::family::Family;
+use super::family::{AgentTemplate, Family};
 use super::hibernate::lifecycle::Phase;
-use super::hibernate::{Parts, Record, Turn};
+use super::hibernate::{Record, Turn};
 use super::id::AgentId;
 use super::inbox::{Inbox, Letter, Letters, Pushed};
+use super::keeper::Keeper;
 use super::level::Level;
 use super::message::{AgentMessage, HostMessage, Request};
 use super::reply::heard;
+use super::tally::Tally;
 use crate::clock::Millis;
 use crate::error::AgentError;
 use crate::node::Node;
@@ -100,31 +102,6 @@ pub struct AgentOverview {
     pub exits: Vec<AgentExit>,
 }
 
-/// Message counters; sums of them obey `sent = processed + rejected + dead_lettered + queued`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// Every attempt to send.
-    pub sent: u64,
-    /// Handled to the end.
-    pub processed: u64,
-    /// Refused: inbox full.
-    pub rejected: u64,
-    /// Accepted or addressed to nobody, and not handled to the end.
-    pub dead_lettered: u64,
-    /// Waiting or being handled.
-    pub queued: u64,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.sent += other.sent;
-        self.processed += other.processed;
-        self.rejected += other.rejected;
-        self.dead_lettered += other.dead_lettered;
-        self.queued += other.queued;
-    }
-}
-
 /// What became of a letter.
 pub(crate) enum Sent {
     /// It is in the inbox.
@@ -165,18 +142,21 @@ pub(crate) struct AgentCell {
     snapshot: Mutex<Option<Snapshot>>,
     /// The mean time a message takes in the behavior, sampled by the host; 0 until it was. At most 4.2 s.
     service_ns: AtomicU32,
+    /// For an agent whose state is written to the store.
+    keeper: Option<Box<Keeper>>,
     /// The last ones, newest last; few, so the oldest is taken from the front.
     exits: Mutex<Vec<AgentExit>>,
 }
 
 impl AgentCell {
-    pub(crate) fn new(name: Arc<str>, behavior: Arc<str>, inbox_limit: u32, level: Level) -> Self {
+    pub(crate) fn new(name: Arc<str>, template: &AgentTemplate) -> Self {
+        let AgentTemplate { behavior, inbox, level, persist, .. } = template;
         Self {
             id: AgentId::of(&name),
             name,
-            behavior,
-            inbox_limit: inbox_limit.max(1),
-            level: AtomicU8::new(level as u8),
+            behavior: behavior.clone(),
+            inbox_limit: (*inbox).max(1),
+            level: AtomicU8::new(level.granted() as u8),
             inbox: OnceLock::new(),
             actor: ArcSwapOption::empty(),
             incarnation: AtomicU32::new(0),
@@ -190,14 +170,16 @@ impl AgentCell {
             turn: Mutex::default(),
             snapshot: Mutex::default(),
             service_ns: AtomicU32::new(0),
+            keeper: persist.is_some().then(|| Box::new(Keeper::new(*persist))),
             exits: Mutex::default(),
         }
     }
 
     /// The cell of an agent that wakes.
-    pub(crate) fn woken(name: Arc<str>, behavior: Arc<str>, inbox_limit: u32, record: &Record) -> Self {
+    pub(crate) fn woken(name: Arc<str>, template: &AgentTemplate, record: &Record) -> Self {
         let parts = record.parts();
-        let mut cell = Self::new(name, behavior, inbox_limit, parts.level);
+        let mut cell = Self::new(name, template);
+        *cell.level.get_mut() = parts.level as u8;
         *cell.phase.get_mut() = Phase::Waking as u8;
         *cell.incarnation.get_mut() = parts.incarnation;
         *cell.snapshot.get_mut() = Some(record.snapshot());
@@ -207,15 +189,29 @@ impl AgentCell {
     /// What is left of it when it sleeps; `None` without a snapshot.
     pub(crate) fn record(&self, family: &Family) -> Option<Record> {
         let snapshot = self.snapshot.lock();
-        let Snapshot { version, state } = snapshot.as_ref()?;
-        Some(Record::new(&Parts {
-            family: family.index,
-            level: self.level(),
-            incarnation: self.incarnation.load(Ordering::Relaxed),
-            version: *version,
-            key: family.pattern.key(&self.name),
-            state,
-        }))
+        Some(Record::of(family, &self.name, self.level(), self.incarnation(), snapshot.as_ref()?))
+    }
+
+    /// Starts so far.
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation.load(Ordering::Relaxed)
+    }
+
+    /// What the store knows of it, before its first start.
+    pub(crate) fn restore(&self, incarnation: u32, level: Level, snapshot: Snapshot) {
+        self.incarnation.store(incarnation, Ordering::Relaxed);
+        self.set_level(level);
+        self.set_snapshot(snapshot);
+    }
+
+    /// What its next incarnation starts from.
+    pub(crate) fn set_snapshot(&self, snapshot: Snapshot) {
+        *self.snapshot.lock() = Some(snapshot);
+    }
+
+    /// For an agent whose state is written to the store.
+    pub(crate) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_deref()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -228,12 +224,17 @@ impl AgentCell {
 
     /// Its state is written and its inbox sealed: its actor is to end.
     pub(crate) fn settle(&self, snapshot: Snapshot) {
-        *self.snapshot.lock() = Some(snapshot);
+        self.set_snapshot(snapshot);
         self.set_phase(Phase::Settling);
     }
 
     pub(crate) fn snapshot(&self) -> Option<Snapshot> {
         self.snapshot.lock().clone()
+    }
+
+    /// Whether it would start again from a snapshot.
+    pub(crate) fn has_snapshot(&self) -> bool {
+        self.snapshot.lock().is_some()
     }
 
     /// The size of the state it would start again from.
@@ -317,7 +318,7 @@ impl AgentCell {
         AgentError::Overloaded { queued: self.inbox().queued(), limit: self.limit() }
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(actor) = &*self.actor.load() {
             // Fails only when the actor has ended: its successor wakes itself.
             let _ = actor.cast(AgentMessage::Host(HostMessage::Wake));
@@ -380,6 +381,13 @@ impl AgentCell {
         }
     }
 
+    /// What a request that nobody waits for has changed is undone.
+    #[cold]
+    pub(crate) fn undone(&self, request: &Request, why: &AgentError, node: &Node) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        node.note_refusal(&self.name, request, why);
+    }
+
     /// The agent ended for good. Idempotent: only the first call empties the inbox.
     pub(crate) fn retire(&self, dead: &DeadLetters, reason: DeadLetterReason) -> bool {
         if self.retired.swap(true, Ordering::SeqCst) {
@@ -387,6 +395,10 @@ impl AgentCell {
         }
         self.inbox().close();
         self.drain_dead(dead, reason);
+        if let Some(keeper) = self.keeper() {
+            // Unanswered: whoever waits looks again and finds it stopped.
+            drop(keeper.take_wishes());
+        }
         true
     }
 

@@ -23,9 +23,9 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::cell::Tally;
 use super::message::Request;
 use super::reply::Answer;
+use super::tally::Tally;
 
 /// A request in an inbox. Kept small: both sides pay for every cache line of it.
 #[derive(Debug)]
@@ -324,6 +324,12 @@ mod tests {
         assert!(inbox.give_back(&mut taken, 4));
         assert!(room.as_mut().now_or_never().is_some());
         assert!(inbox.room(4).now_or_never().is_some(), "there is room: no wait");
+    }
+
+    /// Goal: a letter stays within one and a half cache lines: both sides pay for each of them.
+    #[test]
+    fn letters_are_small() {
+        assert_eq!(size_of::<Letter>(), 96);
     }
 
     /// Goal: a closed inbox takes nothing, neither new letters nor old ones, and holds nobody up.

@@ -131,6 +131,7 @@ impl IntoResponse for Problem {
 /// | `crashed`, `no_reply` | 502 | the agent behind this endpoint gave no valid answer |
 /// | `too_many_agents` | 503 | the node's limit is reached |
 /// | `no_member` | 503 | nobody in the group takes messages now |
+/// | `not_stored` | 503 | the agent answers only what it has stored, and its store does not write |
 /// | `timed_out`, `deadline_exceeded` | 504 | no answer in time |
 impl From<AgentError> for Problem {
     fn from(error: AgentError) -> Self {
@@ -188,6 +189,9 @@ fn classify(error: &AgentError) -> (StatusCode, &'static str, Option<&'static st
         AgentError::TooManyAgents { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "too_many_agents", Some("raise `limits.agents`"))
         }
+        AgentError::NotStored { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not_stored", Some("GET /readyz says what the store lacks"))
+        }
         AgentError::NotBalanced { .. } => (
             StatusCode::CONFLICT,
             "not_balanced",
@@ -228,6 +232,7 @@ mod tests {
             (AgentError::Crashed { reason: text() }, 502, "crashed"),
             (AgentError::NoReply, 502, "no_reply"),
             (AgentError::TooManyAgents { name: text(), limit: 1 }, 503, "too_many_agents"),
+            (AgentError::NotStored { reason: text() }, 503, "not_stored"),
             (AgentError::NotBalanced { name: text() }, 409, "not_balanced"),
             (AgentError::NoMember { name: text(), agents: 0 }, 503, "no_member"),
             (AgentError::TimedOut { after_ms: 1 }, 504, "timed_out"),
