@@ -14,5 +14,7 @@ mod suggest;
 pub mod telemetry;
 pub mod topology;
 
+/// The allocator of the `nexus` binary, for binaries of your own (`#[global_allocator]`).
+pub use mimalloc::MiMalloc as Allocator;
 pub use nexus::Nexus;
 pub use nexus_actors::prelude;

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use nexus_app::Nexus;
+use nexus_app::{Allocator, Nexus};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     Nexus::new().main()
