@@ -276,7 +276,7 @@ impl Node {
         if self.routes().contains(AgentId::of(&name)) {
             return Err(DeclareError::AlreadyDeclared(name));
         }
-        let cell = self.insert(name, template);
+        let cell = self.insert(name, template, false);
         Ok(self.spec(&cell, template))
     }
 
@@ -288,12 +288,13 @@ impl Node {
         hibernate_after: Option<Duration>,
     ) -> Result<Arc<Family>, DeclareError> {
         self.check_behavior(&template.behavior)?;
-        if hibernate_after.is_some() && !self.inner.behaviors.is_durable(&template.behavior) {
+        let durable = self.inner.behaviors.is_durable(&template.behavior);
+        if hibernate_after.is_some() && !durable {
             return Err(DeclareError::NotDurable { behavior: template.behavior });
         }
         let mut families = self.inner.families.write();
         let index = u32::try_from(families.len()).expect("families are declared one by one");
-        let family = Arc::new(Family::new(index, pattern, template, hibernate_after));
+        let family = Arc::new(Family::new(index, pattern, template, hibernate_after, durable));
         families.push(family.clone());
         Ok(family)
     }
@@ -327,13 +328,19 @@ impl Node {
     }
 
     /// The cell called `name`: the one there is, or a new one made from `template`.
-    pub(crate) fn insert(&self, name: Arc<str>, template: &AgentTemplate) -> Arc<AgentCell> {
+    pub(crate) fn insert(
+        &self,
+        name: Arc<str>,
+        template: &AgentTemplate,
+        can_sleep: bool,
+    ) -> Arc<AgentCell> {
         let (cell, new) = self.routes().get_or_insert(AgentId::of(&name), |dormant| {
             let behavior = template.behavior.clone();
-            match dormant {
+            let cell = match dormant {
                 Some(record) => AgentCell::woken(name, behavior, template.inbox, record),
                 None => AgentCell::new(name, behavior, template.inbox, template.level.granted()),
-            }
+            };
+            cell.that_can_sleep(can_sleep)
         });
         if new {
             self.follow_groups(&cell);
@@ -370,7 +377,7 @@ impl Node {
         if self.routes().len() >= self.agents_max() && !self.routes().contains(AgentId::of(&name)) {
             return Err(DeclareError::TooManyAgents { name, limit: self.agents_max() });
         }
-        Ok(self.insert(name, &family.template))
+        Ok(self.insert(name, &family.template, family.durable))
     }
 
     /// Whether messages to the agent's name still reach this cell.

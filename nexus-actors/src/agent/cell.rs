@@ -156,8 +156,12 @@ pub(crate) struct AgentCell {
     /// Requests that were sent, not asked, and that the behavior answered with an error.
     refused: AtomicU64,
     retired: AtomicBool,
+    /// Its place among the live ones; theirs to write.
+    live_at: AtomicU32,
+    /// Whether it may sleep: a member of a family whose behavior is durable.
+    can_sleep: bool,
     phase: AtomicU8,
-    /// When it last rested, on the node's clock; kept only where it may hibernate.
+    /// When it last rested, on the node's clock; kept only where it can sleep.
     rested_at: AtomicU64,
     /// Its turn with the hibernator.
     turn: Mutex<Option<Turn>>,
@@ -185,6 +189,8 @@ impl AgentCell {
             direct_dead: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            live_at: AtomicU32::new(0),
+            can_sleep: false,
             phase: AtomicU8::new(Phase::Live as u8),
             rested_at: AtomicU64::new(0),
             turn: Mutex::default(),
@@ -192,6 +198,25 @@ impl AgentCell {
             service_ns: AtomicU32::new(0),
             exits: Mutex::default(),
         }
+    }
+
+    /// The same, of an agent that may sleep or may not.
+    pub(crate) const fn that_can_sleep(mut self, can_sleep: bool) -> Self {
+        self.can_sleep = can_sleep;
+        self
+    }
+
+    pub(crate) const fn can_sleep(&self) -> bool {
+        self.can_sleep
+    }
+
+    /// Its place among the live ones.
+    pub(crate) fn live_at(&self) -> usize {
+        self.live_at.load(Ordering::Relaxed) as usize
+    }
+
+    pub(crate) fn set_live_at(&self, at: usize) {
+        self.live_at.store(u32::try_from(at).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// The cell of an agent that wakes.
