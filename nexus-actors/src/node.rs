@@ -16,6 +16,7 @@ use crate::agent::{
 };
 use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
+use crate::performance::Controls;
 use crate::rng::Seed;
 use crate::route::balance::MemberOverview;
 use crate::route::{DeadLetterReason, DeadLetters, GroupOverview, GroupSpec, Groups, Membership, RouteTable};
@@ -111,6 +112,7 @@ struct Inner {
     routes: RouteTable,
     groups: Groups,
     families: RwLock<Vec<Arc<Family>>>,
+    controls: Controls,
     dead_letters: DeadLetters,
     /// Messages to nobody: sent and dead-lettered, with no agent to count them.
     unroutable: AtomicU64,
@@ -129,6 +131,7 @@ impl Node {
     pub fn new(config: NodeConfig, behaviors: Behaviors, clock: Clock, meter: &Meter) -> Self {
         let events = Events::new(clock, config.events);
         let dead_letters = DeadLetters::new(clock, events.clone(), config.dead_letters);
+        let controls = Controls::new(config.batch);
         Self {
             inner: Arc::new(Inner {
                 config,
@@ -139,6 +142,7 @@ impl Node {
                 routes: RouteTable::default(),
                 groups: Groups::default(),
                 families: RwLock::default(),
+                controls,
                 dead_letters,
                 unroutable: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
@@ -219,7 +223,19 @@ impl Node {
         &self.inner.metrics
     }
 
+    /// What the performance monitor turns.
+    #[inline]
+    pub(crate) fn controls(&self) -> &Controls {
+        &self.inner.controls
+    }
+
+    /// Messages an agent handles now before it lets others run: [`NodeConfig::batch`], or less while the CPU is short.
     pub(crate) fn batch(&self) -> u32 {
+        self.controls().batch()
+    }
+
+    /// The batch that the node was given.
+    pub(crate) fn batch_configured(&self) -> u32 {
         self.inner.config.batch.max(1)
     }
 
@@ -328,12 +344,7 @@ impl Node {
     }
 
     /// The cell called `name`: the one there is, or a new one made from `template`.
-    pub(crate) fn insert(
-        &self,
-        name: Arc<str>,
-        template: &AgentTemplate,
-        can_sleep: bool,
-    ) -> Arc<AgentCell> {
+    pub(crate) fn insert(&self, name: Arc<str>, template: &AgentTemplate, can_sleep: bool) -> Arc<AgentCell> {
         let (cell, new) = self.routes().get_or_insert(AgentId::of(&name), |dormant| {
             let behavior = template.behavior.clone();
             let cell = match dormant {
@@ -440,6 +451,9 @@ impl Node {
         let unroutable = self.inner.unroutable.load(Ordering::Acquire);
         tally.sent += unroutable;
         tally.dead_lettered += unroutable;
+        let shed = self.controls().shed_uncounted();
+        tally.sent += shed;
+        tally.rejected += shed;
         tally
     }
 

@@ -88,7 +88,7 @@ pub struct AgentOverview {
     pub sent: u64,
     /// Messages its behavior has handled to the end.
     pub processed: u64,
-    /// Messages refused because the inbox was full.
+    /// Messages refused because the inbox was full or their priority too low.
     pub rejected: u64,
     /// Messages that were accepted but not handled to the end.
     pub dead_lettered: u64,
@@ -107,7 +107,7 @@ pub struct Tally {
     pub sent: u64,
     /// Handled to the end.
     pub processed: u64,
-    /// Refused: inbox full.
+    /// Refused: inbox full, or priority too low.
     pub rejected: u64,
     /// Accepted or addressed to nobody, and not handled to the end.
     pub dead_lettered: u64,
@@ -285,6 +285,16 @@ impl AgentCell {
         self.inbox.get_or_init(|| Box::new(Inbox::new()))
     }
 
+    /// Letters waiting or being handled, and letters handled so far; makes no inbox where none is.
+    pub(crate) fn glance(&self) -> (u64, u64) {
+        self.inbox.get().map_or((0, 0), |inbox| inbox.glance())
+    }
+
+    /// Gives back the room that an empty inbox keeps, and says how many bytes it was.
+    pub(crate) fn shrink(&self) -> usize {
+        self.inbox.get().map_or(0, |inbox| inbox.shrink())
+    }
+
     pub(crate) fn limit(&self) -> u64 {
         u64::from(self.inbox_limit)
     }
@@ -339,7 +349,8 @@ impl AgentCell {
     /// Counts a message that found the inbox full and says so.
     pub(crate) fn reject(&self) -> AgentError {
         self.inbox().reject();
-        AgentError::Overloaded { queued: self.inbox().queued(), limit: self.limit() }
+        let (queued, limit) = (self.inbox().queued(), self.limit());
+        AgentError::Overloaded { queued, limit, shed_below_percent: None }
     }
 
     fn wake(&self) {

@@ -31,6 +31,7 @@ pub use cell::{AgentExit, AgentOverview, AgentStatus, Tally};
 pub use durable::Durable;
 pub use family::AgentTemplate;
 pub(crate) use family::Family;
+pub(crate) use hibernate::lifecycle::Phase;
 pub(crate) use hibernate::{IdleWatch, Record, Watched};
 pub use host::{Agent, AgentState};
 pub use id::{AgentId, Target};

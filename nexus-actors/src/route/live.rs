@@ -79,7 +79,9 @@ mod tests {
         let mut chance = Seed::new(seed).stream("live");
         let live = Live::default();
         let cells: Vec<_> = (0..300)
-            .map(|number| Arc::new(AgentCell::new(format!("a/{number}").into(), "b".into(), 1, Level::Reactive)))
+            .map(|number| {
+                Arc::new(AgentCell::new(format!("a/{number}").into(), "b".into(), 1, Level::Reactive))
+            })
             .collect();
         let mut expected = BTreeSet::new();
         for _ in 0..5_000 {
