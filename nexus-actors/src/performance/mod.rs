@@ -21,6 +21,8 @@ mod controls;
 mod core;
 mod overview;
 mod sensors;
+#[cfg(test)]
+mod test;
 
 pub use self::core::Measure;
 pub use actor::Performance;
