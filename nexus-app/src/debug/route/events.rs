@@ -200,6 +200,7 @@ fn subject(event: &Event) -> &str {
         Event::FeedStarted { feed, .. }
         | Event::FeedCompleted { feed, .. }
         | Event::FeedFailed { feed, .. } => feed,
+        Event::PressureChanged { measure, .. } | Event::Acted { measure, .. } => measure,
         Event::ClientCutOff { peer, .. } => peer,
     }
 }
