@@ -121,7 +121,8 @@ impl Schedulers {
         &self.inner.layout
     }
 
-    /// The runtime that the agent of this key lives on; `None` if agents have none of their own.
+    /// The runtime that the agent of this key starts on; `None` if agents have none of their own. It lives there, unless its place was
+    /// moved after its start.
     #[must_use]
     pub fn place(&self, id: AgentId) -> Option<&Handle> {
         let at = self.inner.placement.of(id)?;

@@ -266,3 +266,94 @@ fn reading_lines(readings: &Readings) -> Vec<String> {
 const fn mib(bytes: u64) -> u64 {
     bytes >> 20
 }
+
+#[cfg(test)]
+mod tests {
+    use nexus_actors::performance::{
+        CpuReading, InboxReading, LatencyReading, LimitedBy, Measure, MemoryReading, RuntimeReading,
+    };
+
+    use super::*;
+
+    fn overview() -> PerformanceOverview {
+        let status = |measure, reading, pressed| MeasureStatus {
+            measure,
+            enabled: measure != Measure::Imbalance,
+            high: 0.8,
+            low: 0.6,
+            reading,
+            pressed,
+            since: Millis::ZERO,
+        };
+        let readings = Readings {
+            took_us: 15_570,
+            memory: Some(MemoryReading {
+                share: 0.5,
+                used_bytes: 512 << 20,
+                limit_bytes: 1 << 30,
+                limited_by: LimitedBy::Group,
+                resident_bytes: 500 << 20,
+            }),
+            cpu: Some(CpuReading {
+                share: 0.95,
+                used_cpus: 1.8,
+                limit_cpus: 2.0,
+                group_share: Some(0.95),
+                throttled: Some(0.1),
+            }),
+            runtimes: vec![RuntimeReading {
+                name: "numa0".to_owned(),
+                agents: true,
+                workers: 2,
+                busy: 0.9,
+                lag_us: 2500,
+            }],
+            inboxes: InboxReading {
+                live: 1000,
+                queued: 12,
+                deepest: 7,
+                deepest_agent: Some("kv/a".into()),
+                ..InboxReading::default()
+            },
+            latency: Some(LatencyReading { timed: 40, p50_us: Some(2.0), p99_us: None }),
+            notes: vec!["sys/fs/cgroup/memory.max: odd".to_owned()],
+            ..Readings::default()
+        };
+        PerformanceOverview {
+            enabled: true,
+            interval_ms: 5000,
+            looks: 3,
+            readings: Some(readings),
+            measures: vec![
+                status(Measure::Memory, Some(0.5), false),
+                status(Measure::Cpu, Some(0.95), true),
+                status(Measure::Imbalance, None, false),
+            ],
+            batch: 16,
+            batch_configured: 128,
+            batch_since: Some(Millis::ZERO),
+            shed_below_percent: 25,
+            shed_since: None,
+            shed: 4,
+            groups_moved: 2,
+            counts: BTreeMap::new(),
+            actions: vec![ActionOverview {
+                at: Millis::ZERO,
+                measure: Measure::Cpu,
+                action: "shed",
+                reason: "0.950 is at or above 0.8".to_owned(),
+                outcome: "requests of a priority below 0.25 are refused".to_owned(),
+            }],
+        }
+    }
+
+    /// Goal: the text says what the JSON says: readings, what is pressed since when, what is active, what was done and why.
+    #[tokio::test(start_paused = true)]
+    async fn the_monitor_as_text() {
+        let clock = Clock::start_at(0);
+        tokio::time::advance(std::time::Duration::from_secs(75)).await;
+        insta::assert_snapshot!(text(&PerformanceView::new(overview(), &clock)));
+        let off = PerformanceOverview { enabled: false, ..overview() };
+        assert_eq!(text(&PerformanceView::new(off, &clock)), "the performance monitor is off\n");
+    }
+}
