@@ -44,19 +44,15 @@ impl Ord for Candidate {
 }
 
 impl Node {
-    /// Does what `action` says, and tells in words what came of it.
-    pub(super) fn carry_out(&self, action: &Action) -> String {
-        match action {
+    /// Does what `action` says, and tells in words what came of it; `None` if there was nothing to do.
+    pub(super) fn carry_out(&self, action: &Action) -> Option<String> {
+        let outcome = match action {
             Action::Hibernate { agents, idle } => {
-                let asked = self.hibernate_longest_idle(*agents as usize, *idle);
-                format!("{asked} agents told to hibernate, the longest idle first")
+                let told = self.hibernate_longest_idle(*agents as usize, *idle);
+                return (told > 0)
+                    .then(|| format!("agents told to hibernate, the longest idle first: {told}"));
             }
-            Action::Shrink => {
-                let mut bytes = 0;
-                self.routes().for_each(|cell| bytes += cell.shrink());
-                let dropped = self.dead_letters().shrink();
-                format!("{bytes} bytes of spare room in inboxes given back, {dropped} dead letters forgotten")
-            }
+            Action::Shrink => return self.shrink(),
             Action::SetBatch { from, to } => {
                 self.controls().set_batch(*to);
                 format!("agents handle {to} messages in a turn, not {from}")
@@ -70,7 +66,18 @@ impl Node {
                 format!("requests of a priority below {:.2} are refused", f64::from(*to) / 100.0)
             }
             Action::Move { buckets, from, to } => self.move_groups(buckets, *from, *to),
-        }
+        };
+        Some(outcome)
+    }
+
+    /// Gives up what is kept for convenience.
+    fn shrink(&self) -> Option<String> {
+        let mut bytes = 0;
+        self.routes().for_each(|cell| bytes += cell.shrink());
+        let dropped = self.dead_letters().shrink();
+        (bytes + dropped > 0).then(|| {
+            format!("{bytes} bytes of spare room in inboxes given back, {dropped} dead letters forgotten")
+        })
     }
 
     /// Everything as it is without a monitor; groups that were moved stay where they are.

@@ -198,6 +198,8 @@ impl Inner {
             (action, outcome)
         })
         .await?;
+        // A pressure that nothing relieves is told once, by its beginning.
+        let Some(outcome) = outcome else { return Ok(()) };
         let at = self.node.clock().now();
         self.node.events().emit(Event::Acted {
             measure: measure.name().into(),

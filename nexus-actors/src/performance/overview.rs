@@ -29,7 +29,9 @@ pub struct Vitals {
 
 impl Vitals {
     pub(super) fn new(readings: &Readings, measures: &[MeasureOverview; 3]) -> Self {
-        let [memory, cpu, imbalance] = measures.map(|measure| measure.reading);
+        // More digits than anybody reads would say more than was measured.
+        let round = |share: f64| (share * 1000.0).round() / 1000.0;
+        let [memory, cpu, imbalance] = measures.map(|measure| measure.reading.map(round));
         let lag_us = readings.runtimes.iter().map(|runtime| runtime.lag_us).max().unwrap_or(0);
         Self { memory, cpu, imbalance, lag_us, queued: readings.inboxes.queued }
     }

@@ -227,7 +227,22 @@ async fn memory_pressure_hibernates_the_longest_idle_first() {
     let overview = site.performance.overview();
     let memory = overview.readings.unwrap().memory.unwrap();
     assert_eq!((memory.limited_by, memory.used_bytes), (LimitedBy::Configured, 10 << 20));
-    assert_eq!(overview.counts["hibernate"] + overview.counts["shrink"], acted as u64);
+    assert_eq!(overview.counts.values().sum::<u64>(), acted as u64);
+}
+
+/// Goal: a pressure that nothing can relieve is told once, by its beginning, and not again with each look.
+#[tokio::test(start_paused = true)]
+async fn what_does_nothing_is_not_told() {
+    let site = site(memory_only(), None).await;
+    memory(&site.machine, 90);
+    tokio::time::sleep(LIMIT).await;
+    let began = site.told(|event| match event {
+        Event::PressureChanged { pressed, reason, .. } => Some((*pressed, reason.to_string())),
+        _ => None,
+    });
+    assert_eq!(began, [(true, "0.900 is at or above 0.85".to_owned())]);
+    assert_eq!(site.acted(), []);
+    assert!(site.performance.overview().looks > 10);
 }
 
 /// Goal: what is kept for convenience is given up under pressure, and still counted.
@@ -354,7 +369,7 @@ async fn groups_move_to_another_runtime() {
         assert_eq!(place(agent).await, on(from), "{agent}");
     }
     let action = core::Action::Move { buckets: vec![bucket], from, to: 1 - from };
-    let outcome = site.node.carry_out(&action);
+    let outcome = site.node.carry_out(&action).unwrap();
     assert!(outcome.contains("1 agents told to move, 1 stay until their next start"), "{outcome}");
     site.until("it sleeps", || site.node.dormant_count() == 1).await;
     assert_eq!(place("s/a").await, on(1 - from), "it woke on the other runtime");

@@ -93,8 +93,10 @@ fn memory_pressure_hibernates_the_longest_idle_first() {
     let began = node.events("performance.pressure_changed");
     assert_eq!((&began[0]["measure"], &began[0]["pressed"]), (&json!("memory"), &json!(true)));
     let acted = node.events("performance.acted");
-    let told =
-        acted.iter().find(|event| event["outcome"].as_str().unwrap().starts_with("1 agents told")).unwrap();
+    let told = acted
+        .iter()
+        .find(|event| event["outcome"].as_str().unwrap().ends_with("the longest idle first: 1"))
+        .unwrap();
     assert_eq!(told["action"], "hibernate");
     assert!(told["reason"].as_str().unwrap().ends_with("is at or above 0.85"), "{told}");
     assert!(told["readings"]["memory"].as_f64().unwrap() > 0.85, "{told}");
