@@ -57,13 +57,17 @@ pub enum AgentError {
     /// The behavior dropped the request without answering, and did not crash.
     #[error("the agent handled the request without answering")]
     NoReply,
-    /// The inbox is full. Nothing was enqueued: slow down and try again.
-    #[error("inbox full: {queued} of {limit} messages waiting")]
+    /// The inbox is full, or the node is short of CPU and refuses requests of this priority. Nothing was enqueued: slow down and
+    /// try again.
+    #[error("{}", overloaded(*.queued, *.limit, *.shed_below_percent))]
     Overloaded {
         /// Messages waiting.
         queued: u64,
         /// The inbox's limit.
         limit: u64,
+        /// Set if the priority was too low, to the priority in hundredths below which requests are refused at the moment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shed_below_percent: Option<u8>,
     },
     /// No agent has this name and no family makes one of it. The request is in the dead letters.
     #[error("unknown agent `{name}`")]
@@ -117,4 +121,14 @@ pub enum AgentError {
         /// The node's limit.
         limit: u64,
     },
+}
+
+fn overloaded(queued: u64, limit: u64, shed_below_percent: Option<u8>) -> String {
+    match shed_below_percent {
+        None => format!("inbox full: {queued} of {limit} messages waiting"),
+        Some(percent) => format!(
+            "requests of a priority below {:.2} are refused while the node is short of CPU",
+            f64::from(percent) / 100.0
+        ),
+    }
 }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod clock;
 mod error;
 mod node;
+pub mod performance;
 pub mod prelude;
 pub mod rng;
 pub mod route;

@@ -16,6 +16,7 @@ use crate::agent::{
 };
 use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
+use crate::performance::Controls;
 use crate::rng::Seed;
 use crate::route::balance::MemberOverview;
 use crate::route::{DeadLetterReason, DeadLetters, GroupOverview, GroupSpec, Groups, Membership, RouteTable};
@@ -123,6 +124,7 @@ struct Inner {
     routes: RouteTable,
     groups: Groups,
     families: RwLock<Vec<Arc<Family>>>,
+    controls: Controls,
     dead_letters: DeadLetters,
     /// Messages to nobody: sent and dead-lettered, with no agent to count them.
     unroutable: AtomicU64,
@@ -141,6 +143,7 @@ impl Node {
     pub fn new(config: NodeConfig, behaviors: Behaviors, clock: Clock, meter: &Meter) -> Self {
         let events = Events::new(clock, config.events);
         let dead_letters = DeadLetters::new(clock, events.clone(), config.dead_letters);
+        let controls = Controls::new(config.batch);
         Self {
             inner: Arc::new(Inner {
                 config,
@@ -151,6 +154,7 @@ impl Node {
                 routes: RouteTable::default(),
                 groups: Groups::default(),
                 families: RwLock::default(),
+                controls,
                 dead_letters,
                 unroutable: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
@@ -237,7 +241,19 @@ impl Node {
         &self.inner.metrics
     }
 
+    /// What the performance monitor turns.
+    #[inline]
+    pub(crate) fn controls(&self) -> &Controls {
+        &self.inner.controls
+    }
+
+    /// Messages an agent handles now before it lets others run: [`NodeConfig::batch`], or less while the CPU is short.
     pub(crate) fn batch(&self) -> u32 {
+        self.controls().batch()
+    }
+
+    /// The batch that the node was given.
+    pub(crate) fn batch_configured(&self) -> u32 {
         self.inner.config.batch.max(1)
     }
 
@@ -294,7 +310,7 @@ impl Node {
         if self.routes().contains(AgentId::of(&name)) {
             return Err(DeclareError::AlreadyDeclared(name));
         }
-        let cell = self.insert(name, template);
+        let cell = self.insert(name, template, false);
         Ok(self.spec(&cell, template))
     }
 
@@ -306,12 +322,13 @@ impl Node {
         hibernate_after: Option<Duration>,
     ) -> Result<Arc<Family>, DeclareError> {
         self.check_template(&template)?;
-        if hibernate_after.is_some() && !self.inner.behaviors.is_durable(&template.behavior) {
+        let durable = self.inner.behaviors.is_durable(&template.behavior);
+        if hibernate_after.is_some() && !durable {
             return Err(DeclareError::NotDurable { behavior: template.behavior });
         }
         let mut families = self.inner.families.write();
         let index = u32::try_from(families.len()).expect("families are declared one by one");
-        let family = Arc::new(Family::new(index, pattern, template, hibernate_after));
+        let family = Arc::new(Family::new(index, pattern, template, hibernate_after, durable));
         families.push(family.clone());
         Ok(family)
     }
@@ -351,10 +368,13 @@ impl Node {
     }
 
     /// The cell called `name`: the one there is, or a new one made from `template`.
-    pub(crate) fn insert(&self, name: Arc<str>, template: &AgentTemplate) -> Arc<AgentCell> {
-        let (cell, new) = self.routes().get_or_insert(AgentId::of(&name), |dormant| match dormant {
-            Some(record) => AgentCell::woken(name, template, record),
-            None => AgentCell::new(name, template),
+    pub(crate) fn insert(&self, name: Arc<str>, template: &AgentTemplate, can_sleep: bool) -> Arc<AgentCell> {
+        let (cell, new) = self.routes().get_or_insert(AgentId::of(&name), |dormant| {
+            let cell = match dormant {
+                Some(record) => AgentCell::woken(name, template, record),
+                None => AgentCell::new(name, template),
+            };
+            cell.that_can_sleep(can_sleep)
         });
         if new {
             self.follow_groups(&cell);
@@ -391,7 +411,7 @@ impl Node {
         if self.routes().len() >= self.agents_max() && !self.routes().contains(AgentId::of(&name)) {
             return Err(DeclareError::TooManyAgents { name, limit: self.agents_max() });
         }
-        Ok(self.insert(name, &family.template))
+        Ok(self.insert(name, &family.template, family.durable))
     }
 
     /// Whether messages to the agent's name still reach this cell.
@@ -454,6 +474,9 @@ impl Node {
         let unroutable = self.inner.unroutable.load(Ordering::Acquire);
         tally.sent += unroutable;
         tally.dead_lettered += unroutable;
+        let shed = self.controls().shed_uncounted();
+        tally.sent += shed;
+        tally.rejected += shed;
         tally
     }
 

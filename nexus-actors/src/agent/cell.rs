@@ -90,7 +90,7 @@ pub struct AgentOverview {
     pub sent: u64,
     /// Messages its behavior has handled to the end.
     pub processed: u64,
-    /// Messages refused because the inbox was full.
+    /// Messages refused because the inbox was full or their priority too low.
     pub rejected: u64,
     /// Messages that were accepted but not handled to the end.
     pub dead_lettered: u64,
@@ -133,8 +133,12 @@ pub(crate) struct AgentCell {
     /// Requests that were sent, not asked, and that the behavior answered with an error.
     refused: AtomicU64,
     retired: AtomicBool,
+    /// Its place among the live ones; theirs to write.
+    live_at: AtomicU32,
+    /// Whether it may sleep: a member of a family whose behavior is durable.
+    can_sleep: bool,
     phase: AtomicU8,
-    /// When it last rested, on the node's clock; kept only where it may hibernate.
+    /// When it last rested, on the node's clock; kept only where it can sleep.
     rested_at: AtomicU64,
     /// Its turn with the hibernator.
     turn: Mutex<Option<Turn>>,
@@ -165,6 +169,8 @@ impl AgentCell {
             direct_dead: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            live_at: AtomicU32::new(0),
+            can_sleep: false,
             phase: AtomicU8::new(Phase::Live as u8),
             rested_at: AtomicU64::new(0),
             turn: Mutex::default(),
@@ -173,6 +179,25 @@ impl AgentCell {
             keeper: persist.is_some().then(|| Box::new(Keeper::new(*persist))),
             exits: Mutex::default(),
         }
+    }
+
+    /// The same, of an agent that may sleep or may not.
+    pub(crate) const fn that_can_sleep(mut self, can_sleep: bool) -> Self {
+        self.can_sleep = can_sleep;
+        self
+    }
+
+    pub(crate) const fn can_sleep(&self) -> bool {
+        self.can_sleep
+    }
+
+    /// Its place among the live ones.
+    pub(crate) fn live_at(&self) -> usize {
+        self.live_at.load(Ordering::Relaxed) as usize
+    }
+
+    pub(crate) fn set_live_at(&self, at: usize) {
+        self.live_at.store(u32::try_from(at).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// The cell of an agent that wakes.
@@ -261,6 +286,16 @@ impl AgentCell {
         self.inbox.get_or_init(|| Box::new(Inbox::new()))
     }
 
+    /// Letters waiting or being handled, and letters handled so far; makes no inbox where none is.
+    pub(crate) fn glance(&self) -> (u64, u64) {
+        self.inbox.get().map_or((0, 0), |inbox| inbox.glance())
+    }
+
+    /// Gives back the room that an empty inbox keeps, and says how many bytes it was.
+    pub(crate) fn shrink(&self) -> usize {
+        self.inbox.get().map_or(0, |inbox| inbox.shrink())
+    }
+
     pub(crate) fn limit(&self) -> u64 {
         u64::from(self.inbox_limit)
     }
@@ -315,7 +350,8 @@ impl AgentCell {
     /// Counts a message that found the inbox full and says so.
     pub(crate) fn reject(&self) -> AgentError {
         self.inbox().reject();
-        AgentError::Overloaded { queued: self.inbox().queued(), limit: self.limit() }
+        let (queued, limit) = (self.inbox().queued(), self.limit());
+        AgentError::Overloaded { queued, limit, shed_below_percent: None }
     }
 
     pub(crate) fn wake(&self) {

@@ -36,6 +36,8 @@ pub(crate) struct Family {
     pub(crate) template: AgentTemplate,
     /// How long its agents are idle before they hibernate, if they do.
     pub(crate) hibernate_after: Option<Duration>,
+    /// Whether its agents can be laid down at all: their behavior writes its state down.
+    pub(crate) durable: bool,
     /// The current incarnation of its supervisor; none until the tree has started it.
     supervisor: ArcSwapOption<SupervisorRef>,
     /// Stopped for good: messages make no new agents.
@@ -57,9 +59,10 @@ impl Family {
         pattern: NamePattern,
         template: AgentTemplate,
         hibernate_after: Option<Duration>,
+        durable: bool,
     ) -> Self {
         let (supervisor, stopped) = (ArcSwapOption::empty(), AtomicBool::new(false));
-        Self { index, pattern, template, hibernate_after, supervisor, stopped }
+        Self { index, pattern, template, hibernate_after, durable, supervisor, stopped }
     }
 
     /// A supervisor takes over.

@@ -296,7 +296,7 @@ where
             } else {
                 state.looks_max = (state.looks_max / 2).max(1);
                 if cell.inbox().rest() {
-                    if state.hibernate_after.is_some() {
+                    if cell.can_sleep() {
                         cell.rested(node.clock().now());
                     }
                     return Ok(());

@@ -179,10 +179,10 @@ async fn a_full_inbox_pushes_back() {
     node.send("probe", action("wait")).expect("room");
     node.send("probe", action("count")).expect("room");
     let refused = node.send("probe", action("count"));
-    assert_eq!(refused, Err(AgentError::Overloaded { queued: 2, limit: 2 }));
+    assert_eq!(refused, Err(AgentError::Overloaded { queued: 2, limit: 2, shed_below_percent: None }));
     assert_eq!(
         node.ask("probe", action("count"), SOON).await,
-        Err(AgentError::Overloaded { queued: 2, limit: 2 }),
+        Err(AgentError::Overloaded { queued: 2, limit: 2, shed_below_percent: None }),
         "an ask fails fast"
     );
     let mut waiting = std::pin::pin!(node.deliver("probe", action("count")));

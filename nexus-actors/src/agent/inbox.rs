@@ -244,6 +244,23 @@ impl Inbox {
         }
     }
 
+    /// Letters waiting or being handled, and letters handled so far.
+    pub(crate) fn glance(&self) -> (u64, u64) {
+        let queued = self.queued();
+        (queued, self.ends.processed.load(Ordering::Relaxed))
+    }
+
+    /// Gives back the room that an empty inbox keeps, and says how many bytes it was.
+    pub(crate) fn shrink(&self) -> usize {
+        let mut gate = self.gate.lock();
+        if !gate.letters.is_empty() || !gate.given_back.is_empty() {
+            return 0;
+        }
+        let room = gate.letters.capacity() + gate.given_back.capacity();
+        (gate.letters, gate.given_back) = (Letters::new(), Letters::new());
+        room * size_of::<Letter>()
+    }
+
     /// Waits until there may be room, or the inbox is closed.
     pub(crate) async fn room(&self, limit: u64) {
         let notified = self.ends.room.notified();

@@ -37,6 +37,7 @@ pub use durable::Durable;
 pub(crate) use durable::Snapshot;
 pub use family::AgentTemplate;
 pub(crate) use family::Family;
+pub(crate) use hibernate::lifecycle::Phase;
 pub(crate) use hibernate::{IdleWatch, Record, Watched};
 pub use host::{Agent, AgentState};
 pub use id::{AgentId, Target};

@@ -9,7 +9,7 @@ pub struct Tally {
     pub sent: u64,
     /// Handled to the end.
     pub processed: u64,
-    /// Refused: inbox full.
+    /// Refused: inbox full, or priority too low.
     pub rejected: u64,
     /// Accepted or addressed to nobody, and not handled to the end.
     pub dead_lettered: u64,

@@ -171,6 +171,15 @@ impl DeadLetters {
         }
     }
 
+    /// Drops the older half of those that are kept, and gives back their memory; all stay counted. Answers how many were dropped.
+    pub(crate) fn shrink(&self) -> usize {
+        let mut kept = self.kept.lock();
+        let dropped = kept.letters.len().div_ceil(2);
+        kept.letters.drain(..dropped);
+        kept.letters.shrink_to_fit();
+        dropped
+    }
+
     /// Dead letters since the node started, by reason; all reasons, in a fixed order.
     #[must_use]
     pub fn counts(&self) -> Vec<(DeadLetterReason, u64)> {

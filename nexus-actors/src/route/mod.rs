@@ -5,6 +5,7 @@
 pub mod balance;
 mod dead_letter;
 mod group;
+mod live;
 mod send;
 mod send_group;
 mod table;

@@ -32,7 +32,8 @@ impl Node {
     /// created if it does not exist. `group:` and a group's name reach one agent of the group, chosen by its strategy.
     ///
     /// # Errors
-    /// [`Overloaded`](AgentError::Overloaded): the inbox is full, nothing was enqueued.
+    /// [`Overloaded`](AgentError::Overloaded): the inbox is full, or the node is short of CPU and the request's priority is too
+    /// low for it; nothing was enqueued.
     /// [`UnknownAgent`](AgentError::UnknownAgent), [`Stopped`](AgentError::Stopped),
     /// [`TooManyAgents`](AgentError::TooManyAgents), and for groups [`UnknownGroup`](AgentError::UnknownGroup),
     /// [`NotBalanced`](AgentError::NotBalanced), [`NoMember`](AgentError::NoMember): the request is in the dead letters.
@@ -79,7 +80,7 @@ impl Node {
         }
     }
 
-    /// Like [`Node::send`], but waits while the inbox is full: back-pressure instead of `Overloaded`, and waiting counts as no
+    /// Like [`Node::send`], but waits while the inbox is full or the request's priority too low: back-pressure instead of `Overloaded`, and waiting counts as no
     /// rejection. Cancel-safe: a dropped future has sent nothing.
     ///
     /// # Errors
@@ -87,6 +88,9 @@ impl Node {
     pub async fn deliver<T: Target + ?Sized>(&self, to: &T, request: Request) -> Result<(), AgentError> {
         let mut pending = letter(request, Answer::Nobody);
         loop {
+            if self.controls().sheds(&pending.request) {
+                self.controls().admission(&pending.request).await;
+            }
             pending = match self.try_deliver(to, pending) {
                 Sent::Done => return Ok(()),
                 Sent::Failed(error) => return Err(error),
@@ -125,11 +129,27 @@ impl Node {
     /// Enqueues or says why not; a full inbox counts as a rejection.
     #[inline]
     pub(crate) fn dispatch<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<(), AgentError> {
+        if self.controls().sheds(&letter.request) {
+            return Err(self.shed(to));
+        }
         match self.try_deliver(to, letter) {
             Sent::Done => Ok(()),
             Sent::Failed(error) => Err(error),
             Sent::Full(letter) => Err(self.overloaded(to, letter)),
         }
+    }
+
+    /// A request of too low a priority: counted like one that found the inbox full. It wakes and makes nobody.
+    #[cold]
+    fn shed<T: Target + ?Sized>(&self, to: &T) -> AgentError {
+        let rejected = self.routes().read(to.id()).map(|cell| {
+            let limit = cell.limit();
+            cell.inbox().reject();
+            (cell.inbox().queued(), limit)
+        });
+        self.controls().count_shed(rejected.is_some());
+        let (queued, limit) = rejected.unwrap_or_default();
+        AgentError::Overloaded { queued, limit, shed_below_percent: Some(self.controls().shed_below()) }
     }
 
     #[cold]

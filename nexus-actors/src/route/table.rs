@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use super::live::Live;
 use crate::agent::{AgentCell, AgentId, Record};
 
 /// Keys are already hashes: their low 64 bits serve as they are.
@@ -46,6 +47,8 @@ enum Route {
 pub(crate) struct RouteTable {
     routes: DashMap<u128, Route, BuildHasherDefault<KeyHasher>>,
     dormant: AtomicUsize,
+    /// The local ones, for looks at all of them: sleepers cost such a look nothing.
+    live: Live,
 }
 
 impl RouteTable {
@@ -83,6 +86,7 @@ impl RouteTable {
                 Route::Local(cell) => (cell.clone(), false),
                 Route::Dormant(record) => {
                     let cell = Arc::new(make(Some(record)));
+                    self.live.insert(cell.clone());
                     entry.insert(Route::Local(cell.clone()));
                     self.dormant.fetch_sub(1, Ordering::Relaxed);
                     (cell, true)
@@ -90,6 +94,7 @@ impl RouteTable {
             },
             Entry::Vacant(entry) => {
                 let cell = Arc::new(make(None));
+                self.live.insert(cell.clone());
                 entry.insert(Route::Local(cell.clone()));
                 (cell, true)
             }
@@ -106,6 +111,7 @@ impl RouteTable {
         let idle = cell.inbox().close_if_idle();
         if idle {
             entry.insert(Route::Dormant(record));
+            self.live.remove(cell);
             self.dormant.fetch_add(1, Ordering::Relaxed);
         }
         Some(idle)
@@ -121,7 +127,11 @@ impl RouteTable {
 
     /// Removes the route if it still leads to `cell`.
     pub(crate) fn remove(&self, cell: &AgentCell) -> bool {
-        self.routes.remove_if(&cell.id.get(), |_, route| route.leads_to(cell)).is_some()
+        let removed = self.routes.remove_if(&cell.id.get(), |_, route| route.leads_to(cell)).is_some();
+        if removed {
+            self.live.remove(cell);
+        }
+        removed
     }
 
     /// Agents, dormant ones included.
@@ -133,18 +143,15 @@ impl RouteTable {
         self.dormant.load(Ordering::Relaxed)
     }
 
-    /// Looks at every cell, in no order that may be seen: for sums.
-    pub(crate) fn for_each(&self, mut look: impl FnMut(&AgentCell)) {
-        for entry in &self.routes {
-            if let Some(cell) = entry.local() {
-                look(cell);
-            }
-        }
+    /// Looks at every cell, in no order that may be seen: for sums and selections. `look` must not touch the table.
+    pub(crate) fn for_each(&self, look: impl FnMut(&Arc<AgentCell>)) {
+        self.live.for_each(look);
     }
 
     /// All cells, sorted by name, so that no hash order is ever seen.
     pub(crate) fn cells(&self) -> Vec<Arc<AgentCell>> {
-        let mut cells: Vec<_> = self.routes.iter().filter_map(|entry| entry.local().cloned()).collect();
+        let mut cells = Vec::new();
+        self.for_each(|cell| cells.push(cell.clone()));
         cells.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         cells
     }

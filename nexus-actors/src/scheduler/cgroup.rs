@@ -56,7 +56,7 @@ pub(super) fn read(root: &Path, notes: &mut Notes) -> Grant {
 
 /// The folders of `group` and of all groups above it. In a container the path may be that of the host, which is not mounted
 /// here: then only the root of the mount is there, and is the container's own group.
-fn upwards(mount: &Path, group: &str) -> Vec<PathBuf> {
+pub(crate) fn upwards(mount: &Path, group: &str) -> Vec<PathBuf> {
     let steps: Vec<&str> = group.split('/').filter(|step| !step.is_empty()).take(DEPTH_MAX).collect();
     if steps.contains(&"..") {
         return vec![mount.to_owned()];
@@ -84,7 +84,7 @@ fn cpus(root: &Path, file: &Path, notes: &mut Notes) -> Option<CpuList> {
 }
 
 /// `cpu.max`: `max 100000` or `quota period`, both in microseconds.
-fn quota_v2(root: &Path, folder: &Path, notes: &mut Notes) -> Option<u64> {
+pub(crate) fn quota_v2(root: &Path, folder: &Path, notes: &mut Notes) -> Option<u64> {
     let file = folder.join("cpu.max");
     let text = notes.read(root, &file)?;
     let mut fields = text.split_whitespace();
@@ -101,7 +101,7 @@ fn quota_v2(root: &Path, folder: &Path, notes: &mut Notes) -> Option<u64> {
 }
 
 /// `cpu.cfs_quota_us` over `cpu.cfs_period_us`; -1 is no limit.
-fn quota_v1(root: &Path, folder: &Path, notes: &mut Notes) -> Option<u64> {
+pub(crate) fn quota_v1(root: &Path, folder: &Path, notes: &mut Notes) -> Option<u64> {
     let quota = notes.parse::<i64>(root, &folder.join("cpu.cfs_quota_us"))?;
     let period = notes.parse::<u64>(root, &folder.join("cpu.cfs_period_us"))?;
     millis(u64::try_from(quota).ok()?, period)

@@ -13,14 +13,23 @@ impl Files {
         let dir = tempfile::tempdir().unwrap();
         for file in text.split("== ").skip(1) {
             let (path, content) = file.split_once('\n').unwrap();
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
+            put(dir.path(), path, content);
         }
         Self(dir)
+    }
+
+    /// Writes another file, or one anew.
+    pub(crate) fn put(&self, path: &str, content: &str) {
+        put(self.root(), path, content);
     }
 
     pub(crate) fn root(&self) -> &Path {
         self.0.path()
     }
+}
+
+fn put(root: &Path, path: &str, content: &str) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
 }

@@ -14,7 +14,7 @@
 //! | `config.rs` | policy and reserve |
 //! | `cpu_list.rs`, `topology.rs`, `cgroup.rs` | the machine, from files |
 //! | `layout.rs` | the runtimes to make of it; pure |
-//! | `place.rs` | keys to runtimes; pure |
+//! | `place.rs` | keys to buckets to runtimes; pure |
 //! | `pin.rs` | the kernel's affinity calls |
 //! | `runtime.rs` | one runtime |
 //! | `spawn.rs` | starting an actor on it |
@@ -22,19 +22,19 @@
 //! | `actor.rs` | the actor that looks at them every second |
 
 mod actor;
-mod cgroup;
+pub(crate) mod cgroup;
 mod config;
 mod cpu_list;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod layout;
 mod pin;
-mod place;
+pub(crate) mod place;
 mod runtime;
 mod stats;
 #[cfg(test)]
 mod test;
-mod topology;
+pub(crate) mod topology;
 
 use std::fmt;
 use std::io;
@@ -56,6 +56,7 @@ pub use topology::{CpuTopology, NumaNode};
 use place::Placement;
 use runtime::Scheduler;
 use stats::Samples;
+pub(crate) use stats::{BusyTime, busy_time};
 
 /// A node's runtimes. Cheap to clone; the last clone shuts them down.
 #[derive(Clone)]
@@ -118,7 +119,8 @@ impl Schedulers {
         &self.inner.layout
     }
 
-    /// The runtime that the agent of this key lives on; `None` if agents have none of their own.
+    /// The runtime that the agent of this key starts on; `None` if agents have none of their own. It lives there, unless its place was
+    /// moved after its start.
     #[must_use]
     pub fn place(&self, id: AgentId) -> Option<&Handle> {
         let at = self.inner.placement.of(id)?;
@@ -129,6 +131,17 @@ impl Schedulers {
     #[must_use]
     pub fn index_of(&self, id: AgentId) -> Option<usize> {
         self.inner.placement.of(id)
+    }
+
+    /// Places the agents of a bucket of keys on another runtime, from their next start on: those that are up stay where they are until
+    /// then. Answers the runtime that they were on; `None` if there is no such bucket or runtime, or nothing changes.
+    pub(crate) fn move_bucket(&self, bucket: usize, to: usize) -> Option<usize> {
+        self.inner.placement.put(bucket, to)
+    }
+
+    /// The runtime of a bucket of keys, in the order of [`Layout::runtimes`].
+    pub(crate) fn runtime_of_bucket(&self, bucket: usize) -> Option<usize> {
+        self.inner.placement.of_bucket(bucket)
     }
 
     /// Shuts the runtimes down without waiting: what still runs on them ends at its next await point. For the end of the node.

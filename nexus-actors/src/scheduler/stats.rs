@@ -50,6 +50,17 @@ pub struct RuntimeOverview {
     pub tasks: usize,
 }
 
+/// How long the workers of a runtime have been busy.
+#[derive(Clone, Debug)]
+pub(crate) struct BusyTime {
+    /// `system`, or the layout's name for it.
+    pub(crate) name: String,
+    /// How many there are.
+    pub(crate) workers: usize,
+    /// The sum of their busy times since the start.
+    pub(crate) busy: Duration,
+}
+
 /// All runtimes.
 #[derive(Clone, Debug, Serialize)]
 pub struct SchedulersOverview {
@@ -110,6 +121,13 @@ impl Samples {
     }
 }
 
+/// How long the workers of the runtime called `name` have been busy.
+pub(crate) fn busy_time(name: &str, metrics: &RuntimeMetrics) -> BusyTime {
+    let workers = metrics.num_workers();
+    let busy = (0..workers).map(|at| metrics.worker_total_busy_duration(at)).sum();
+    BusyTime { name: name.to_owned(), workers, busy }
+}
+
 fn busy(metrics: &[RuntimeMetrics]) -> Vec<Vec<Duration>> {
     let of =
         |one: &RuntimeMetrics| (0..one.num_workers()).map(|at| one.worker_total_busy_duration(at)).collect();
@@ -121,6 +139,19 @@ impl Schedulers {
     /// before. [`SchedulersActor`](super::SchedulersActor) does so every second.
     pub fn look(&self) {
         self.inner.samples.look();
+    }
+
+    /// How long each runtime has been busy, the system's first: for whoever has a window of his own. Asks nobody.
+    pub(crate) fn busy_times(&self) -> Vec<BusyTime> {
+        let inner = &*self.inner;
+        let agents = inner.runtimes.iter().map(|runtime| runtime.layout.name.as_str());
+        let names = std::iter::once("system").chain(agents);
+        names.zip(&inner.samples.metrics).map(|(name, metrics)| busy_time(name, metrics)).collect()
+    }
+
+    /// The runtimes' handles, the agents' ones in the layout's order.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = &tokio::runtime::Handle> {
+        self.inner.runtimes.iter().map(|runtime| &runtime.handle)
     }
 
     /// The runtimes as they are. Asks the kernel about each thread.

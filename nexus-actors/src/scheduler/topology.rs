@@ -137,17 +137,17 @@ fn assign(usable: &CpuList, named: Vec<NumaNode>, notes: &mut Notes) -> Vec<Numa
 
 /// What could not be read, bounded.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Vec<String>);
+pub(crate) struct Notes(Vec<String>);
 
 impl Notes {
-    pub(super) fn add(&mut self, note: String) {
+    pub(crate) fn add(&mut self, note: String) {
         if self.0.len() < NOTES_MAX {
             self.0.push(note);
         }
     }
 
     /// A file's text. One that is not there is nothing to note: kernels differ.
-    pub(super) fn read(&mut self, root: &Path, path: impl AsRef<Path>) -> Option<String> {
+    pub(crate) fn read(&mut self, root: &Path, path: impl AsRef<Path>) -> Option<String> {
         let path = path.as_ref();
         let mut text = String::new();
         let file = fs::File::open(root.join(path));
@@ -162,7 +162,7 @@ impl Notes {
     }
 
     /// A file's value.
-    pub(super) fn parse<T>(&mut self, root: &Path, path: impl AsRef<Path>) -> Option<T>
+    pub(crate) fn parse<T>(&mut self, root: &Path, path: impl AsRef<Path>) -> Option<T>
     where
         T: FromStr<Err: Display>,
     {
@@ -176,7 +176,7 @@ impl Notes {
         }
     }
 
-    pub(super) fn into_inner(self) -> Vec<String> {
+    pub(crate) fn into_inner(self) -> Vec<String> {
         self.0
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 
 use crate::agent::Operation;
 use crate::clock::{Clock, Millis};
+use crate::performance::Vitals;
 use crate::supervision::ExitReason;
 
 /// Something that happened on this node.
@@ -241,6 +242,32 @@ pub enum Event {
         /// What went wrong, with the place in the source.
         error: Arc<str>,
     },
+    /// The node has come under pressure, or is out of it.
+    #[serde(rename = "performance.pressure_changed")]
+    PressureChanged {
+        /// `memory`, `cpu` or `imbalance`.
+        measure: Arc<str>,
+        /// Whether it is pressed from now on.
+        pressed: bool,
+        /// The reading and the level it was judged by.
+        reason: Arc<str>,
+        /// What was read.
+        readings: Vitals,
+    },
+    /// The performance monitor did something about a pressure, or took it back when the pressure was over.
+    #[serde(rename = "performance.acted")]
+    Acted {
+        /// `memory`, `cpu` or `imbalance`.
+        measure: Arc<str>,
+        /// `hibernate`, `shrink`, `lower_batch`, `restore_batch`, `shed`, `admit` or `move`.
+        action: Arc<str>,
+        /// The reading and the level it was judged by.
+        reason: Arc<str>,
+        /// What came of it.
+        outcome: Arc<str>,
+        /// What was read.
+        readings: Vitals,
+    },
     /// A client was disconnected for what it did or did not do. At most one such event is kept per reason and second; the
     /// counters have them all.
     #[serde(rename = "clients.cut_off")]
@@ -282,6 +309,8 @@ impl Event {
             Self::FeedStarted { .. } => "feed.started",
             Self::FeedCompleted { .. } => "feed.completed",
             Self::FeedFailed { .. } => "feed.failed",
+            Self::PressureChanged { .. } => "performance.pressure_changed",
+            Self::Acted { .. } => "performance.acted",
             Self::ClientCutOff { .. } => "clients.cut_off",
         }
     }
@@ -316,6 +345,15 @@ impl Event {
             Self::DeadLetter { target, reason } => tracing::warn!(agent = %target, %reason, "dead letter"),
             Self::RequestRefused { agent, operation, key, reason } => {
                 tracing::warn!(%agent, operation = operation.name(), %key, %reason, "refused a request that nobody asked");
+            }
+            Self::PressureChanged { measure, pressed: true, reason, .. } => {
+                tracing::warn!(%measure, %reason, "under pressure");
+            }
+            Self::PressureChanged { measure, reason, .. } => {
+                tracing::info!(%measure, %reason, "out of pressure");
+            }
+            Self::Acted { measure, action, reason, outcome, .. } => {
+                tracing::info!(%measure, %action, %reason, "{outcome}");
             }
             Self::ClientCutOff { client, peer, reason } => {
                 tracing::warn!(client, %peer, %reason, "cut off a client");

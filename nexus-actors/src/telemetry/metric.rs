@@ -1,6 +1,6 @@
 //! What the hot path counts. Everything else is summed up from the agents' own counters when somebody looks.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::metrics::{Histogram, Meter};
@@ -16,6 +16,9 @@ pub struct Metrics {
     pub(crate) updates: AtomicU64,
     /// `agent.message_processed`: seconds a behavior took for a message; one message in 64 is timed.
     message_duration: Histogram<f64>,
+    /// The same samples by bucket, for readers within the node: the exporter's instrument can only be written. One more than there
+    /// are bounds, for what takes longer.
+    message_durations: [AtomicU64; DURATION_BOUNDS.len() + 1],
 }
 
 impl Metrics {
@@ -24,6 +27,7 @@ impl Metrics {
     pub fn new(meter: &Meter) -> Self {
         Self {
             updates: AtomicU64::new(0),
+            message_durations: Default::default(),
             message_duration: meter
                 .f64_histogram("nexus.agent.message.duration")
                 .with_unit("s")
@@ -34,6 +38,15 @@ impl Metrics {
     }
 
     pub(crate) fn message_duration(&self, took: Duration) {
-        self.message_duration.record(took.as_secs_f64(), &[]);
+        let seconds = took.as_secs_f64();
+        self.message_duration.record(seconds, &[]);
+        let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < seconds);
+        self.message_durations[bucket].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Timed messages so far: each bucket's upper bound in seconds, the last one's infinite, and how many fell into it.
+    pub(crate) fn message_durations(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        let bounds = DURATION_BOUNDS.into_iter().chain([f64::INFINITY]);
+        bounds.zip(self.message_durations.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 }

@@ -5,6 +5,7 @@
 //! ├── schedulers   looks at the runtimes that agents live on
 //! ├── agents.sup   what the topology declares
 //! ├── hibernator   where agents hibernate
+//! ├── performance.monitor   relieves memory, CPU and imbalance
 //! ├── ops.sup      debug endpoint, clients' endpoint
 //! └── feeds.sup    one actor per feed, and their progress
 //! ```
@@ -12,6 +13,7 @@
 //! Started in this order, so that whoever watches sees the feeds begin; stopped in reverse, so that the feeds stop first and
 //! the agents last.
 
+mod performance;
 mod schedulers;
 mod tree;
 
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use nexus_actors::agent::Behaviors;
 use nexus_actors::clock::Clock;
+use nexus_actors::performance::PerformanceConfigError;
 use nexus_actors::rng::Seed;
 use nexus_actors::scheduler::SchedulersActor;
 use nexus_actors::supervision::{
@@ -50,6 +53,9 @@ pub enum BootError {
     /// The system has no threads or files left for the runtimes that agents live on.
     #[error("schedulers: {0}")]
     Schedulers(std::io::Error),
+    /// The performance monitor's settings contradict each other.
+    #[error(transparent)]
+    Performance(#[from] PerformanceConfigError),
     /// The topology asks for something this binary or its limits do not have.
     #[error(transparent)]
     Declare(#[from] DeclareError),
@@ -118,6 +124,11 @@ pub async fn start(
     if topology.agents().iter().any(|(_, agent)| agent.hibernate_after.is_some()) {
         spec = spec.child(node.hibernator_child());
     }
+    let performance = performance::monitor(&node, &topology)?;
+    telemetry.observe_performance(&performance);
+    if let Some(child) = performance.child() {
+        spec = spec.child(child);
+    }
     let address = BoundAddress::default();
     let clients = topology
         .clients
@@ -134,6 +145,7 @@ pub async fn start(
             readiness: readiness.clone(),
             payload_bytes_max: topology.limits.payload_bytes as usize,
             clients: clients.clone(),
+            performance: Some(performance),
         };
         let state = DebugState::new(topology.debug.clone(), sources).map_err(BootError::Debug)?;
         token = state.token().cloned();

@@ -51,7 +51,7 @@ pub(crate) struct AskArgs {
     connection: Connection,
 }
 
-/// The two kinds of request that change an agent.
+/// What kind of request it is, and how much it matters. Two kinds change an agent.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Change {
     /// Set KEY to this value
@@ -66,6 +66,9 @@ pub(crate) struct Change {
     /// The action's arguments
     #[arg(value_name = "NAME=VALUE", requires = "action")]
     arguments: Vec<String>,
+    /// From 0 (whenever) to 1 (first): a node short of CPU refuses the lowest first [default: 0.5]
+    #[arg(long, value_name = "0..1", value_parser = parse_priority)]
+    priority: Option<f64>,
 }
 
 impl Change {
@@ -85,6 +88,9 @@ impl Change {
         request.insert("key".to_owned(), key.into());
         if let Some(payload) = payload {
             request.insert("payload".to_owned(), payload);
+        }
+        if let Some(priority) = self.priority {
+            request.insert("priority".to_owned(), priority.into());
         }
         Ok(request)
     }
@@ -145,6 +151,11 @@ fn read_stdin() -> Result<String, CliError> {
     let read = std::io::stdin().lock().take(STDIN_BYTES_MAX).read_to_string(&mut text);
     read.map_err(CliError::system("cannot read the standard input"))?;
     Ok(text)
+}
+
+fn parse_priority(text: &str) -> Result<f64, String> {
+    let priority = text.parse().ok().filter(|priority| (0.0..=1.0).contains(priority));
+    priority.ok_or_else(|| "write a number from 0 to 1, such as 0.25".to_owned())
 }
 
 pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {

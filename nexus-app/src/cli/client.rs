@@ -60,6 +60,15 @@ impl Client {
         self.json(path, self.checked(response)?)
     }
 
+    /// `GET path?query` of what is text for people.
+    pub(crate) fn text(&self, path: &str, query: &[(&str, Option<String>)]) -> Result<String, CliError> {
+        let request = self.agent.get(self.address(path, query));
+        let request = request.config().timeout_global(Some(self.timeout)).build();
+        let response = self.authorize(request).header("accept", "text/plain").call();
+        let text = self.checked(response)?.body_mut().read_to_string();
+        text.map_err(|error| self.nonsense(path, error.to_string()))
+    }
+
     /// `POST path` with a JSON body.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, CliError> {
         let request = self.agent.post(self.address(path, &[]));

@@ -169,7 +169,10 @@ fn reason(value: &Value) -> String {
 fn tone(name: &str) -> Tone {
     match name {
         "supervision.escalated" | "supervision.start_failed" | "feed.failed" => Tone::Bad,
-        "supervision.child_exited" | "supervision.child_restarted" | "route.dead_letter" => Tone::Warn,
+        "supervision.child_exited"
+        | "supervision.child_restarted"
+        | "route.dead_letter"
+        | "performance.pressure_changed" => Tone::Warn,
         "agent.started" | "feed.completed" => Tone::Good,
         _ => Tone::Plain,
     }

@@ -44,6 +44,7 @@ fn good_lines() {
         "nexus agents --sort dead_lettered --reverse --limit 1000 --status down",
         "nexus ask carrier/UA summary --timeout 500ms",
         "nexus ask kv/a limit --update -3",
+        "nexus tell kv/a limit --update 3 --priority 0.25",
         "nexus ask kv/a add --action key=limit by=3",
         "nexus ask kv/a add --action --json -",
         "nexus tell kv/a limit --update 25 --node air",
@@ -54,6 +55,7 @@ fn good_lines() {
         "nexus groups desks --limit 10 -o json",
         "nexus events --follow --since 1200 --token-file token",
         "nexus schedulers -o json",
+        "nexus performance -o json",
         "nexus version",
     ] {
         if let Err(error) = parsed(line) {

@@ -23,6 +23,7 @@ mod feeds;
 mod groups;
 mod inspect;
 mod output;
+mod performance;
 mod run;
 pub mod runtime_file;
 mod schedulers;
@@ -104,6 +105,7 @@ enum Command {
     Events(events::EventsArgs),
     Feeds(feeds::FeedsArgs),
     Schedulers(schedulers::SchedulersArgs),
+    Performance(performance::PerformanceArgs),
     Groups(groups::GroupsArgs),
     Version(version::VersionArgs),
 }
@@ -168,6 +170,7 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
         Command::Events(args) => events::run(&args, context),
         Command::Feeds(args) => feeds::run(&args, context),
         Command::Schedulers(args) => schedulers::run(&args, context),
+        Command::Performance(args) => performance::run(&args, context),
         Command::Groups(args) => groups::run(&args, context),
         Command::Version(args) => version::run(&args, context),
     }

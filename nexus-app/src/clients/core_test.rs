@@ -183,7 +183,7 @@ fn tells_answer_when_asked_or_when_they_fail() {
     assert_eq!(core.step(at(0), json_input(&tell)), [Effect::Tell(nobody, order("tower"))]);
     assert_eq!(core.step(at(0), Input::Told(nobody, Ok(()))), []);
     assert_eq!(said(&core.step(at(0), Input::Told(ticket(9), Ok(())))), json!({ "type": "done", "id": 9 }));
-    let full = AgentError::Overloaded { queued: 4, limit: 4 };
+    let full = AgentError::Overloaded { queued: 4, limit: 4, shed_below_percent: None };
     let refused = said(&core.step(at(0), Input::Told(nobody, Err(full))));
     assert_eq!((refused["code"].as_str(), refused.get("id")), (Some("overloaded"), None));
 }

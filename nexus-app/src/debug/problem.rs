@@ -227,7 +227,7 @@ mod tests {
             (AgentError::Invalid { reason: text() }, 422, "invalid"),
             (AgentError::Unsupported { what: text() }, 422, "unsupported"),
             (AgentError::Stopped { name: text(), reason: text() }, 409, "stopped"),
-            (AgentError::Overloaded { queued: 8, limit: 8 }, 429, "overloaded"),
+            (AgentError::Overloaded { queued: 8, limit: 8, shed_below_percent: None }, 429, "overloaded"),
             (AgentError::Failed { reason: text() }, 500, "failed"),
             (AgentError::Crashed { reason: text() }, 502, "crashed"),
             (AgentError::NoReply, 502, "no_reply"),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use nexus_actors::Node;
+use nexus_actors::performance::Performance;
 use nexus_actors::supervision::{Root, SupervisorView};
 use tokio::sync::Semaphore;
 
@@ -38,6 +39,8 @@ pub struct DebugSources {
     pub payload_bytes_max: usize,
     /// The clients' endpoint, if there is one.
     pub clients: Option<Clients>,
+    /// The performance monitor, if there is one; it may be switched off.
+    pub performance: Option<Performance>,
 }
 
 /// The endpoint's configuration and sources. Cheap to clone.

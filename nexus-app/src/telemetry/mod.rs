@@ -6,6 +6,7 @@ mod clients;
 mod feed;
 mod node;
 mod otlp;
+mod performance;
 mod process;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_actors::Node;
+use nexus_actors::performance::Performance;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::Resource;
@@ -115,6 +117,11 @@ impl Telemetry {
     /// Exports the counters of the clients' endpoint from now on. Call it once.
     pub fn observe_clients(&self, clients: &Clients) {
         clients::observe(&self.meter(), clients);
+    }
+
+    /// Exports what the performance monitor sees and does from now on. Call it once.
+    pub fn observe_performance(&self, performance: &Performance) {
+        performance::observe(&self.meter(), performance);
     }
 
     /// All metrics in Prometheus's text format, fresh. Looks at every agent: not for an async thread.

@@ -148,7 +148,7 @@ impl NodeMetrics {
         self.counter(
             meter,
             "nexus.messages.rejected",
-            "Messages refused because an inbox was full",
+            "Messages refused because an inbox was full or their priority too low",
             |sample| sample.tally.rejected,
         );
         self.counter(

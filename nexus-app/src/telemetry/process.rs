@@ -3,11 +3,9 @@
 use std::fs;
 
 use nexus_actors::clock::{Clock, Millis};
+use nexus_actors::performance::process::{cpu_seconds, field_bytes};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
-
-/// Clock ticks per second in `/proc/self/stat`: fixed at 100 in Linux's interface to programs (`USER_HZ`, proc(5)).
-const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(super) fn observe(meter: &Meter, clock: Clock) {
     meter
@@ -68,37 +66,5 @@ pub(super) fn observe(meter: &Meter, clock: Clock) {
 }
 
 fn status_kib(field: &str) -> Option<u64> {
-    bytes_of(&fs::read_to_string("/proc/self/status").ok()?, field)
-}
-
-/// A field of `/proc/self/status` in bytes.
-fn bytes_of(status: &str, field: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-/// User and system time of `/proc/self/stat` in seconds.
-fn cpu_seconds(stat: &str) -> Option<f64> {
-    // The second field is the program's name in brackets and may itself have spaces and brackets.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ').skip(11);
-    let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
-    Some((user + system) as f64 / TICKS_PER_SECOND)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: the kernel's formats are read, hostile program names included.
-    #[test]
-    fn reads_the_kernels_formats() {
-        let status = "Name:\tnexus\nVmHWM:\t    2048 kB\nVmRSS:\t   1024 kB\n";
-        assert_eq!((bytes_of(status, "VmRSS"), bytes_of(status, "VmHWM")), (Some(1 << 20), Some(2 << 20)));
-        assert_eq!(bytes_of(status, "VmXXX"), None);
-        let stat = "42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 1 0 5";
-        assert_eq!(cpu_seconds(stat), Some(2.0));
-        assert_eq!(cpu_seconds("42 (a"), None);
-    }
+    field_bytes(&fs::read_to_string("/proc/self/status").ok()?, field)
 }

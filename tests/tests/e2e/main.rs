@@ -14,6 +14,7 @@ mod kill;
 mod kill_http;
 mod memory;
 mod node;
+mod performance;
 mod readme;
 mod schedulers;
 mod stops;

@@ -218,7 +218,12 @@ async fn full_members_pass_messages_on() {
         }
         assert_eq!(desks.decisions(), [1; OFFERS_MAX], "{}: each had room for one", strategy.name());
         let error = desks.node.send("group:desks", action("count"));
-        assert_eq!(error, Err(AgentError::Overloaded { queued: 2, limit: 2 }), "{}", strategy.name());
+        assert_eq!(
+            error,
+            Err(AgentError::Overloaded { queued: 2, limit: 2, shed_below_percent: None }),
+            "{}",
+            strategy.name()
+        );
         let refused = desks.ask("count").await;
         assert!(matches!(refused, Err(AgentError::Overloaded { .. })), "{refused:?}");
         let counted = tally(&desks.node);

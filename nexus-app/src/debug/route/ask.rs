@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
-use nexus_actors::agent::{GROUP_PREFIX, Operation, Payload, Request};
+use nexus_actors::agent::{GROUP_PREFIX, Hints, Operation, Payload, Request};
 use nexus_actors::telemetry::{TraceContext, in_root_span};
 use nexus_actors::{AgentError, Node};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,9 @@ pub(crate) struct RequestBody {
     /// The request is not handled if its turn comes later than this from now. Default: no limit.
     #[serde(default)]
     deadline_ms: Option<u64>,
+    /// 0 (whenever) to 1 (first). Default 0.5. A node that is short of CPU refuses the lowest first (`[performance.cpu]`).
+    #[serde(default)]
+    priority: Option<f32>,
 }
 
 impl RequestBody {
@@ -75,7 +78,14 @@ impl RequestBody {
                 .remedy("send less, or raise `limits.payload_bytes`")
                 .with("limit", json!(payload_bytes_max)));
         }
-        let request = Request::new(self.operation, self.key.as_str(), payload);
+        let mut request = Request::new(self.operation, self.key.as_str(), payload);
+        if let Some(priority) = self.priority {
+            if !(0.0..=1.0).contains(&priority) {
+                let detail = format!("`priority` is {priority}");
+                return Err(bad_field("priority", &detail, "give a number from 0 to 1"));
+            }
+            request = request.with_hints(Hints { priority, ..Hints::default() });
+        }
         Ok(match self.deadline_ms {
             Some(ms) => request.with_deadline(node.clock().now() + Duration::from_millis(ms)),
             None => request,
@@ -146,7 +156,7 @@ pub(crate) struct Answer {
     (status = 413, description = "Body or payload too large", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 415, description = "The body is no JSON", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 422, description = "`invalid`, `unsupported`; `bad_body`: the JSON is not the right one", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 429, description = "`overloaded`: the inbox is full", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 429, description = "`overloaded`: the inbox is full, or the priority too low", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 500, description = "`failed`: the behavior tried and failed", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 502, description = "`crashed`, `no_reply`", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "`too_many_agents`; `no_member`: nobody in the group takes messages", body = ProblemDetails, content_type = "application/problem+json"),

@@ -202,6 +202,7 @@ fn subject(event: &Event) -> &str {
         | Event::FeedFailed { feed, .. } => feed,
         Event::SnapshotDamaged { agent, .. } | Event::SnapshotFailed { agent, .. } => agent,
         Event::StoreDegraded { store, .. } | Event::StoreRecovered { store, .. } => store,
+        Event::PressureChanged { measure, .. } | Event::Acted { measure, .. } => measure,
         Event::ClientCutOff { peer, .. } => peer,
     }
 }

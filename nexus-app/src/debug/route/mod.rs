@@ -15,6 +15,7 @@ pub(crate) mod level;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 mod page;
+pub(crate) mod performance;
 pub(crate) mod publish;
 pub(crate) mod restart;
 pub(crate) mod schedulers;
@@ -101,6 +102,7 @@ pub(crate) fn all() -> Vec<Route> {
             events::route(),
             feeds::route(),
             schedulers::route(),
+            performance::route(),
             clients::route(),
         ],
         groups::routes(),

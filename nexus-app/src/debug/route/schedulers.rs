@@ -53,7 +53,7 @@ pub(crate) struct RuntimeView {
     queued: usize,
     /// Tasks that have not ended: each live agent is one, and what behaviors spawn.
     tasks: usize,
-    /// Agents of the route table that live on it.
+    /// Agents of the route table that it is the place of: they live on it, or will from their next start on.
     agents: u64,
     /// Its workers.
     workers: Vec<WorkerView>,

@@ -32,7 +32,7 @@ pub(crate) struct Enqueued {
     (status = 413, description = "Body or payload too large", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 415, description = "The body is no JSON", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 422, description = "`bad_body`: the JSON is not the right one", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 429, description = "`overloaded`: the inbox is full", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 429, description = "`overloaded`: the inbox is full, or the priority too low", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "`too_many_agents`; `no_member`: nobody in the group takes messages", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn tell(
     state: &DebugState,

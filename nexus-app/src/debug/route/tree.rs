@@ -309,7 +309,7 @@ fn draw_node(text: &mut String, node: &TreeView, first: &str, rest: &str) {
 }
 
 /// `1h 2m`, `3m 4s`, `5.6s`: two units are enough for an uptime.
-fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..60 => format!("{seconds}.{}s", ms % 1000 / 100),

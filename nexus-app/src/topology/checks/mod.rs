@@ -14,6 +14,7 @@ mod hibernation;
 mod index;
 mod limits;
 mod names;
+mod performance;
 mod reports;
 mod schedulers;
 mod supervision;
@@ -50,6 +51,7 @@ const fn all() -> &'static [Check] {
         Check { name: "hibernation", run: hibernation::check },
         Check { name: "limits", run: limits::check },
         Check { name: "schedulers", run: schedulers::check },
+        Check { name: "performance", run: performance::check },
         Check { name: "groups", run: groups::check },
         Check { name: "debug", run: debug::check },
         Check { name: "clients", run: clients::check },

@@ -4,6 +4,7 @@ mod args;
 mod clients;
 pub(crate) mod format;
 mod node;
+mod performance;
 mod policy;
 mod schedulers;
 mod secret;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use args::Args;
 pub use clients::ClientsConfig;
 pub use node::{DebugConfig, LimitsConfig, NodeConfig, OtlpConfig, TelemetryConfig};
+pub use performance::{CpuPressureConfig, ImbalanceConfig, MemoryPressureConfig, PerformanceConfig};
 pub use policy::{Auth, AutoShutdown, Balance, Level, Restart, Shutdown, Start, Strategy};
 pub use schedulers::{SchedulerPolicy, SchedulersConfig};
 pub use secret::Secret;
@@ -40,6 +42,9 @@ pub struct Topology {
     /// The runtimes that agents live on.
     #[garde(dive)]
     pub schedulers: SchedulersConfig,
+    /// When the node relieves itself of pressure, and how far it may go.
+    #[garde(dive)]
+    pub performance: PerformanceConfig,
     /// Logs and export.
     #[garde(dive)]
     pub telemetry: TelemetryConfig,

@@ -18,7 +18,8 @@ pub enum SchedulerPolicy {
     None,
 }
 
-/// The runtimes that agents live on. Agents are placed by their names, and stay. A node that is started on a single-threaded
+/// The runtimes that agents live on. Agents are placed by their names, and stay unless the performance monitor evens the
+/// runtimes' load out. A node that is started on a single-threaded
 /// runtime (a simulation) has none, whatever stands here.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
