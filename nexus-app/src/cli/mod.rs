@@ -10,6 +10,7 @@
 
 mod agents;
 mod ask;
+mod bench;
 mod check;
 mod client;
 mod connection;
@@ -49,6 +50,7 @@ use nexus_actors::agent::Behaviors;
 pub use error::CliError;
 pub use exit::Exit;
 pub use output::Format;
+pub(crate) use output::count;
 pub use run::{Announced, RunOptions};
 pub use signals::{Signals, StopSignal};
 
@@ -105,6 +107,7 @@ enum Command {
     Feeds(feeds::FeedsArgs),
     Schedulers(schedulers::SchedulersArgs),
     Groups(groups::GroupsArgs),
+    Bench(bench::BenchArgs),
     Version(version::VersionArgs),
 }
 
@@ -169,6 +172,7 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
         Command::Feeds(args) => feeds::run(&args, context),
         Command::Schedulers(args) => schedulers::run(&args, context),
         Command::Groups(args) => groups::run(&args, context),
+        Command::Bench(args) => bench::run(&args, context),
         Command::Version(args) => version::run(&args, context),
     }
 }

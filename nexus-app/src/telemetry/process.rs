@@ -30,7 +30,7 @@ pub(super) fn observe(meter: &Meter, clock: Clock) {
         .with_unit("By")
         .with_description("Memory in use")
         .with_callback(|observer| {
-            if let Some(bytes) = status_kib("VmRSS") {
+            if let Some(bytes) = status_bytes("VmRSS") {
                 observer.observe(bytes, &[]);
             }
         })
@@ -40,7 +40,7 @@ pub(super) fn observe(meter: &Meter, clock: Clock) {
         .with_unit("By")
         .with_description("The most memory that was in use")
         .with_callback(|observer| {
-            if let Some(bytes) = status_kib("VmHWM") {
+            if let Some(bytes) = status_bytes("VmHWM") {
                 observer.observe(bytes, &[]);
             }
         })
@@ -50,8 +50,7 @@ pub(super) fn observe(meter: &Meter, clock: Clock) {
         .with_unit("s")
         .with_description("Processor time used, user and system")
         .with_callback(|observer| {
-            let stat = fs::read_to_string("/proc/self/stat").ok();
-            if let Some(seconds) = stat.as_deref().and_then(cpu_seconds) {
+            if let Some(seconds) = cpu_seconds() {
                 observer.observe(seconds, &[]);
             }
         })
@@ -67,7 +66,8 @@ pub(super) fn observe(meter: &Meter, clock: Clock) {
         .build();
 }
 
-fn status_kib(field: &str) -> Option<u64> {
+/// A field of the process's `/proc/self/status` in bytes.
+pub(crate) fn status_bytes(field: &str) -> Option<u64> {
     bytes_of(&fs::read_to_string("/proc/self/status").ok()?, field)
 }
 
@@ -78,8 +78,13 @@ fn bytes_of(status: &str, field: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Processor time that the process has used, user and system, in seconds.
+pub(crate) fn cpu_seconds() -> Option<f64> {
+    seconds_of(&fs::read_to_string("/proc/self/stat").ok()?)
+}
+
 /// User and system time of `/proc/self/stat` in seconds.
-fn cpu_seconds(stat: &str) -> Option<f64> {
+fn seconds_of(stat: &str) -> Option<f64> {
     // The second field is the program's name in brackets and may itself have spaces and brackets.
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ').skip(11);
@@ -98,7 +103,7 @@ mod tests {
         assert_eq!((bytes_of(status, "VmRSS"), bytes_of(status, "VmHWM")), (Some(1 << 20), Some(2 << 20)));
         assert_eq!(bytes_of(status, "VmXXX"), None);
         let stat = "42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 1 0 5";
-        assert_eq!(cpu_seconds(stat), Some(2.0));
-        assert_eq!(cpu_seconds("42 (a"), None);
+        assert_eq!(seconds_of(stat), Some(2.0));
+        assert_eq!(seconds_of("42 (a"), None);
     }
 }
