@@ -21,13 +21,20 @@ main(Arguments) ->
     halt(0).
 
 round(Tells, Asks, Panics, Processes) ->
-    AskTimes = asks(Asks),
-    RestartTimes = restarts(Panics),
-    {Spawns, Bytes, Hibernated} = processes(Processes),
-    [{tell_one, tells(Tells, 1)}, {tell_many, tells(Tells, 1000)},
-     {ask_p50_ns, quantile(AskTimes, 0.5)}, {ask_p99_ns, quantile(AskTimes, 0.99)},
-     {restart_p50_ns, quantile(RestartTimes, 0.5)}, {restart_p99_ns, quantile(RestartTimes, 0.99)},
+    [One, Many] = [apart(fun() -> tells(Tells, Targets) end) || Targets <- [1, 1000]],
+    {AskP50, AskP99} = apart(fun() -> p50_p99(asks(Asks)) end),
+    {RestartP50, RestartP99} = apart(fun() -> p50_p99(restarts(Panics)) end),
+    {Spawns, Bytes, Hibernated} = apart(fun() -> processes(Processes) end),
+    [{tell_one, One}, {tell_many, Many}, {ask_p50_ns, AskP50}, {ask_p99_ns, AskP99},
+     {restart_p50_ns, RestartP50}, {restart_p99_ns, RestartP99},
      {spawns, Spawns}, {process_bytes, Bytes}, {hibernated_bytes, Hibernated}].
+
+%% The result of Fun, called in a process whose memory goes with it.
+apart(Fun) ->
+    {Pid, Ref} = spawn_monitor(fun() -> exit({measured, Fun()}) end),
+    receive {'DOWN', Ref, process, Pid, {measured, Result}} -> Result end.
+
+p50_p99(Times) -> {quantile(Times, 0.5), quantile(Times, 0.99)}.
 
 %% ---- tells ----
 
@@ -109,19 +116,23 @@ processes(Count) ->
     State = {1, 2, 3, 4, 5, 6, 7},
     Self = self(),
     [erlang:garbage_collect(Pid) || Pid <- erlang:processes()],
-    Before = erlang:memory(processes),
+    Before = memory(),
     Started = nanos(),
     Pids = [begin Pid = spawn_link(?MODULE, idle, [{Self, State}]), Pid ! read, Pid end || _ <- lists:seq(1, Count)],
     [receive {read, Pid} -> ok end || Pid <- Pids],
     Spawns = Count * 1.0e9 / (nanos() - Started),
-    Live = (erlang:memory(processes) - Before) / Count,
+    Live = (memory() - Before) / Count,
     [Pid ! sleep || Pid <- Pids],
     [receive {asleep, Pid} -> ok end || Pid <- Pids],
-    %% The list of their names is ours, not theirs: two words each.
-    erlang:garbage_collect(),
-    Hibernated = (erlang:memory(processes) - Before) / Count,
+    Hibernated = (memory() - Before) / Count,
     [begin unlink(Pid), exit(Pid, kill) end || Pid <- Pids],
-    {Spawns, Live - 16, Hibernated - 16}.
+    {Spawns, Live, Hibernated}.
+
+%% Bytes of all processes but this one.
+memory() ->
+    erlang:garbage_collect(),
+    {memory, Own} = process_info(self(), memory),
+    erlang:memory(processes) - Own.
 
 idle({Owner, State}) ->
     receive

@@ -38,6 +38,9 @@ const GROWTH_HEIGHT: i32 = 560;
 /// What dormant agents are held to.
 const BYTES_TARGET: f64 = 200.0;
 
+/// Pieces of a curve.
+const STEPS: u32 = 64;
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// A bar for each figure that has a target: how many times as good as the target it is, on a logarithmic scale.
@@ -114,19 +117,20 @@ fn times(power: i32) -> String {
     }
 }
 
-/// Memory of dormant agents by their number, both logarithmic, beside straight growth from the largest fleet and the target.
+/// Memory of dormant agents by their number, both logarithmic, beside the target, and beside the line that is straight without
+/// logarithms and goes through the smallest and the largest fleet.
 pub(crate) fn growth_chart(growth: &[Growth]) -> Result<String, BenchError> {
     #[expect(clippy::cast_precision_loss, reason = "counts of agents, far below 2^52")]
     let points: Vec<(f64, f64)> = growth.iter().map(|point| (point.agents as f64, point.bytes)).collect();
-    let Some(&(agents, bytes)) = points.last() else {
-        return Err(BenchError::Chart("there is no growth to draw".to_owned()));
+    let (Some(&(agents, bytes)), 2..) = (points.last(), points.len()) else {
+        return Err(BenchError::Chart("growth needs two fleets: more --agents".to_owned()));
     };
     let (first, last) = (points[0].0 / 1.6, agents * 1.6);
     let (low, high) =
         (points[0].1.min(points[0].0 * BYTES_TARGET) / 2.0, bytes.max(agents * BYTES_TARGET) * 2.0);
     drawn(GROWTH_HEIGHT, |area| {
         label(area, "Memory of dormant agents", (24, 20), 22, TEXT, HPos::Left)?;
-        let about = "64 bytes of state each; resident memory of the process above what the empty node has";
+        let about = "resident memory above the empty node's, 64 bytes of state each; grey: a fixed part and the same for each agent";
         label(area, about, (24, 50), 14, DIM, HPos::Left)?;
         let below = area.margin(80, 16, 24, 40);
         let mut chart_area = ChartBuilder::on(&below)
@@ -142,16 +146,18 @@ pub(crate) fn growth_chart(growth: &[Growth]) -> Result<String, BenchError> {
             .axis_style(DIM)
             .label_style(text(13, DIM))
             .axis_desc_style(text(14, DIM))
+            .x_labels(4)
+            .y_labels(5)
             .x_desc("agents")
             .x_label_formatter(&|agents| Unit::PerSecond.show(*agents).trim_end_matches("/s").to_owned())
             .y_label_formatter(&|bytes| Unit::Bytes.show(*bytes))
             .draw()
             .map_err(chart)?;
-        let straight = |each: f64| [(first, first * each), (last, last * each)];
-        chart_area.draw_series(LineSeries::new(straight(BYTES_TARGET), DIM)).map_err(chart)?;
-        chart_area
-            .draw_series(LineSeries::new(straight(bytes / agents), GRID.stroke_width(6)))
-            .map_err(chart)?;
+        let target = [(first, first * BYTES_TARGET), (last, last * BYTES_TARGET)];
+        chart_area.draw_series(LineSeries::new(target, DIM)).map_err(chart)?;
+        let steps = (0..=STEPS).map(|step| first * (last / first).powf(f64::from(step) / f64::from(STEPS)));
+        let line = steps.map(|agents| (agents, straight(&points, agents)));
+        chart_area.draw_series(LineSeries::new(line, GRID.stroke_width(8))).map_err(chart)?;
         chart_area.draw_series(LineSeries::new(points.clone(), LINE.stroke_width(2))).map_err(chart)?;
         let dots = points.iter().map(|point| Circle::new(*point, 5, LINE.filled()));
         chart_area.draw_series(dots).map_err(chart)?;
@@ -164,6 +170,12 @@ pub(crate) fn growth_chart(growth: &[Growth]) -> Result<String, BenchError> {
         label(area, "target: 200 B each", (x - 60, y - 4), 13, DIM, HPos::Right)?;
         Ok(())
     })
+}
+
+/// What the straight line through the first and the last point comes to at `agents`.
+fn straight(points: &[(f64, f64)], agents: f64) -> f64 {
+    let (Some(&(x0, y0)), Some(&(x1, y1))) = (points.first(), points.last()) else { return f64::NAN };
+    y0 + (y1 - y0) * (agents - x0) / (x1 - x0)
 }
 
 fn label(

@@ -25,7 +25,7 @@ impl Erlang {
         let folder = tempfile::tempdir().map_err(|error| format!("a folder for its module: {error}"))?;
         compile(folder.path())?;
         // A few processes would measure the allocator's pages.
-        let processes = plan.live.max(1_000);
+        let processes = plan.live.max(10_000);
         let numbers = [plan.rounds, plan.of(2_000_000), plan.of(100_000), plan.of(2_000), processes]
             .map(|n| n.to_string());
         let mut erl = Command::new("erl");

@@ -29,7 +29,7 @@ const SPAWNS: &str = "dormant-bare";
 /// ever awake took.
 const fn awake(agents: usize) -> usize {
     let part = agents / 1_000;
-    if part < 256 { 256 } else { part }
+    if part < 64 { 64 } else { part }
 }
 
 /// Wakes under way at a time.

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use nexus_actors::prelude::*;
 use nexus_actors::scheduler::Policy;
@@ -17,7 +17,7 @@ use crate::bench::site::{Site, until};
 use crate::bench::{BenchError, Row, Run};
 
 use super::ask::round_trips;
-use super::send::{BUSY, load};
+use super::send::{BUSY, Load};
 
 pub(super) const ROW: Row = Row {
     name: "policy",
@@ -32,6 +32,7 @@ const STARTS: usize = 20_000;
 const TELLS: usize = 500_000;
 const ASKS: usize = 20_000;
 const PROBES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(2);
 const MEASURES: [(&str, Unit); 5] = [
     ("starts", Unit::PerSecond),
     ("tells to 1,000", Unit::PerSecond),
@@ -88,7 +89,7 @@ inbox = {}
     let (node, asks) = (site.node(), run.plan.of(ASKS));
     let mut times = site.run_outside(async move {
         let (node, names) = (&node, &names);
-        let turn = std::sync::atomic::AtomicUsize::new(0);
+        let turn = AtomicUsize::new(0);
         let turn = &turn;
         round_trips(asks, || async move {
             let name = &names[turn.fetch_add(1, Ordering::Relaxed) % BUSY];
@@ -119,12 +120,10 @@ fn probe_under_load(site: &Site, count: usize) -> Result<Vec<f64>, BenchError> {
     let listener = site.system().block_on(TcpListener::bind("127.0.0.1:0")).map_err(BenchError::System)?;
     let address = listener.local_addr().map_err(BenchError::System)?;
     let server = site.system().spawn(echo(listener));
-    let over = Arc::new(AtomicBool::new(false));
-    let load = site.system().spawn(load(site.node(), over.clone()));
+    let load = Load::start(site)?;
     let probed = probe(address, count);
-    over.store(true, Ordering::Relaxed);
     server.abort();
-    site.system().block_on(load).map_err(|error| BenchError::Contestant(error.to_string()))?;
+    load.end(site)?;
     probed.map_err(BenchError::System)
 }
 
@@ -146,6 +145,8 @@ fn probe(address: std::net::SocketAddr, count: usize) -> io::Result<Vec<f64>> {
         stream.write_all(b"x")?;
         stream.read_exact(&mut [0; 1])?;
         times.push(nanos(started.elapsed()));
+        // Whoever asks without a pause keeps a worker awake, and waits for nobody.
+        std::thread::park_timeout(PAUSE);
     }
     Ok(times)
 }

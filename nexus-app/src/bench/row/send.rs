@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use nexus_actors::prelude::*;
+use tokio::task::JoinHandle;
 
 use crate::bench::contestant::{self, BareMessage, INBOX};
 use crate::bench::figure::{Figure, Target, Unit};
 use crate::bench::sample::{Samples, nanos, quantile};
-use crate::bench::site::Site;
+use crate::bench::site::{Site, until};
 use crate::bench::{BenchError, Row, Run};
 
 pub(super) const ROW: Row = Row {
@@ -39,8 +40,7 @@ inbox = {INBOX}
         BUSY - 1
     ))?;
     let bare = site.run(contestant::bare(1))?.remove(0);
-    let over = Arc::new(AtomicBool::new(false));
-    let load = site.system().spawn(load(site.node(), over.clone()));
+    let load = Load::start(&site)?;
     let samples = run.rounds(|samples| {
         let count = run.plan.of(SENDS);
         let node = site.node();
@@ -59,8 +59,7 @@ inbox = {INBOX}
         add(samples, "ractor", times);
         Ok(())
     });
-    over.store(true, Ordering::Relaxed);
-    site.system().block_on(load).map_err(|error| BenchError::Contestant(error.to_string()))?;
+    load.end(&site)?;
     bare.stop(None);
     let samples = samples?;
     Ok(vec![
@@ -89,8 +88,29 @@ async fn sends(count: usize, send: impl Fn()) -> Vec<f64> {
     times
 }
 
-/// Keeps work in the inboxes of `busy/0`, `busy/1`, … until it is `over`.
-pub(super) async fn load(node: Node, over: Arc<AtomicBool>) {
+/// Work in the inboxes of `busy/0`, `busy/1`, …, as long as it is kept up.
+pub(super) struct Load {
+    over: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Load {
+    /// Returns when every agent has had some.
+    pub(super) fn start(site: &Site) -> Result<Self, BenchError> {
+        let over = Arc::new(AtomicBool::new(false));
+        let full = contestant::handled() + BUSY as u64;
+        let task = site.system().spawn(keep_up(site.node(), over.clone()));
+        site.run_outside(until("work is waiting", move || contestant::handled() >= full))?;
+        Ok(Self { over, task })
+    }
+
+    pub(super) fn end(self, site: &Site) -> Result<(), BenchError> {
+        self.over.store(true, Ordering::Relaxed);
+        site.system().block_on(self.task).map_err(|error| BenchError::Contestant(error.to_string()))
+    }
+}
+
+async fn keep_up(node: Node, over: Arc<AtomicBool>) {
     let names = contestant::names("busy", BUSY);
     while !over.load(Ordering::Relaxed) {
         for name in &names {
