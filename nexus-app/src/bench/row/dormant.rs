@@ -1,6 +1,6 @@
 //! A fleet that sleeps: what a dormant agent costs, how soon a node with all of them is up, and how fast they wake in random order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nexus_actors::Node;
 use rand::seq::SliceRandom as _;
@@ -32,6 +32,9 @@ const fn awake(agents: usize) -> usize {
     if part < 64 { 64 } else { part }
 }
 
+/// How often agents are asked to lie down, and how long they may take each time.
+const ATTEMPTS: usize = 100;
+const PAUSE: Duration = Duration::from_secs(1);
 /// Wakes under way at a time.
 const CHUNK: usize = 20_000;
 /// Sleepers wake in the same order every time.
@@ -160,10 +163,19 @@ async fn wake(node: &Node, agents: impl ExactSizeIterator<Item = usize>) {
 
 async fn lay_down(node: &Node, agents: std::ops::Range<usize>) {
     let asleep = node.dormant_count() + agents.len();
-    for agent in agents {
-        node.hibernate(&format!("sensor/{agent}")).expect("it is awake");
+    for _ in 0..ATTEMPTS {
+        for agent in agents.clone() {
+            let name = format!("sensor/{agent}");
+            // A message is counted a moment before its agent is done with it, and who is not done does not lie down.
+            until("it is done", || node.agent(&name).is_none_or(|agent| agent.queued == 0)).await;
+            // One that sleeps by now says so.
+            let _ = node.hibernate(&name);
+        }
+        if tokio::time::timeout(PAUSE, until("all sleep", || node.dormant_count() == asleep)).await.is_ok() {
+            return;
+        }
     }
-    until("all sleep", || node.dormant_count() == asleep).await;
+    panic!("asked {ATTEMPTS} times, {} agents are still awake", asleep - node.dormant_count());
 }
 
 /// Bare linked actors, each started and sent a message, one after the other.
