@@ -444,6 +444,13 @@ impl Node {
         self.routes().len()
     }
 
+    /// Whether there is a route to the agent, awake or dormant: one map read. Members of families that nobody has sent a message
+    /// to yet have none.
+    #[must_use]
+    pub fn has_agent<T: Target + ?Sized>(&self, target: &T) -> bool {
+        self.routes().contains(target.id())
+    }
+
     /// All agents that have an inbox, that is all but the dormant ones, sorted by name.
     #[must_use]
     pub fn agents(&self) -> Vec<AgentOverview> {

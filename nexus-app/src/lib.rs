@@ -1,6 +1,7 @@
 //! The operator's side of Nexus: supervisor binary, TOML topology, feeds, debug endpoint, web page.
 
 pub mod behaviors;
+mod bench;
 pub mod boot;
 pub mod cli;
 pub mod clients;

@@ -1,5 +1,6 @@
 //! The library form: a user's own binary with all of Nexus's commands.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use nexus_actors::agent::{AgentMessage, AgentSpec, Behaviors, Durable};
@@ -76,10 +77,16 @@ impl Nexus {
         &self.behaviors
     }
 
+    /// Runs the command that `arguments`, the program's name first, ask for. Otherwise as [`Nexus::main`].
+    #[must_use = "return it from `main`"]
+    pub fn main_with(self, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+        crate::cli::main(&self.behaviors, arguments)
+    }
+
     /// Reads the process's arguments and runs the command they ask for. Builds its own tokio runtime, so call it from a plain
     /// `fn main`. The exit codes are those of [`Exit`](crate::cli::Exit).
     #[must_use = "return it from `main`"]
     pub fn main(self) -> ExitCode {
-        crate::cli::main(&self.behaviors, std::env::args_os())
+        self.main_with(std::env::args_os())
     }
 }

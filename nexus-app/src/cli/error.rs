@@ -105,6 +105,9 @@ pub enum CliError {
         /// The system's error.
         source: io::Error,
     },
+    /// A row of `nexus bench` could not be measured.
+    #[error("{0}")]
+    Bench(String),
     /// Output could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -136,6 +139,7 @@ impl CliError {
             | Self::Protocol { .. }
             | Self::File { .. }
             | Self::System { .. }
+            | Self::Bench(_)
             | Self::Output(_) => Exit::Failed,
             Self::Topology(_) => Exit::Config,
             Self::Tree(_) => Exit::Tree,
@@ -171,9 +175,12 @@ impl CliError {
             Self::Problem { remedy: Some(remedy), .. } => remedy.clone(),
             Self::Problem { problem, .. } => return remedy_of(problem),
             Self::Protocol { .. } => "check that --url names a Nexus node of this version".to_owned(),
-            Self::File { .. } | Self::System { .. } | Self::Topology(_) | Self::Tree(_) | Self::Output(_) => {
-                return None;
-            }
+            Self::File { .. }
+            | Self::System { .. }
+            | Self::Topology(_)
+            | Self::Tree(_)
+            | Self::Bench(_)
+            | Self::Output(_) => return None,
         };
         Some(remedy)
     }

@@ -56,6 +56,10 @@ fn good_lines() {
         "nexus events --follow --since 1200 --token-file token",
         "nexus schedulers -o json",
         "nexus performance -o json",
+        "nexus bench",
+        "nexus bench --list",
+        "nexus bench tell ask --rounds 3 --quick --svg a.svg --strict -o json",
+        "nexus bench dormant --growth --agents 10000000 --live 0",
         "nexus version",
     ] {
         if let Err(error) = parsed(line) {
@@ -86,6 +90,9 @@ fn bad_lines() {
         "nexus level a genius",
         "nexus top --interval 1ms",
         "nexus top --limit 501",
+        "nexus bench --rounds 0",
+        "nexus bench --agents 0",
+        "nexus bench --part live",
         "nexus feeds -o yaml",
     ] {
         let error = parsed(line).expect_err(line);

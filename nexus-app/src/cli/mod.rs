@@ -10,6 +10,7 @@
 
 mod agents;
 mod ask;
+mod bench;
 mod check;
 mod client;
 mod connection;
@@ -50,6 +51,7 @@ use nexus_actors::agent::Behaviors;
 pub use error::CliError;
 pub use exit::Exit;
 pub use output::Format;
+pub(crate) use output::count;
 pub use run::{Announced, RunOptions};
 pub use signals::{Signals, StopSignal};
 
@@ -107,6 +109,7 @@ enum Command {
     Schedulers(schedulers::SchedulersArgs),
     Performance(performance::PerformanceArgs),
     Groups(groups::GroupsArgs),
+    Bench(bench::BenchArgs),
     Version(version::VersionArgs),
 }
 
@@ -172,6 +175,7 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
         Command::Schedulers(args) => schedulers::run(&args, context),
         Command::Performance(args) => performance::run(&args, context),
         Command::Groups(args) => groups::run(&args, context),
+        Command::Bench(args) => bench::run(&args, context),
         Command::Version(args) => version::run(&args, context),
     }
 }

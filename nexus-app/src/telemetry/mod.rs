@@ -27,6 +27,8 @@ use crate::clients::Clients;
 use crate::feed::FeedSlot;
 use crate::topology::TelemetryConfig;
 
+pub(crate) use process::{cpu_seconds, status_bytes};
+
 /// The media type of [`Telemetry::prometheus_text`].
 pub const PROMETHEUS_MEDIA_TYPE: &str = prometheus::TEXT_FORMAT;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use nexus_actors::clock::{Clock, Millis};
-use nexus_actors::performance::process::{cpu_seconds, field_bytes};
+use nexus_actors::performance::process::{cpu_seconds as seconds_of, field_bytes};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
@@ -28,7 +28,7 @@ pub(super) fn observe(meter: &Meter, clock: Clock) {
         .with_unit("By")
         .with_description("Memory in use")
         .with_callback(|observer| {
-            if let Some(bytes) = status_kib("VmRSS") {
+            if let Some(bytes) = status_bytes("VmRSS") {
                 observer.observe(bytes, &[]);
             }
         })
@@ -38,7 +38,7 @@ pub(super) fn observe(meter: &Meter, clock: Clock) {
         .with_unit("By")
         .with_description("The most memory that was in use")
         .with_callback(|observer| {
-            if let Some(bytes) = status_kib("VmHWM") {
+            if let Some(bytes) = status_bytes("VmHWM") {
                 observer.observe(bytes, &[]);
             }
         })
@@ -48,8 +48,7 @@ pub(super) fn observe(meter: &Meter, clock: Clock) {
         .with_unit("s")
         .with_description("Processor time used, user and system")
         .with_callback(|observer| {
-            let stat = fs::read_to_string("/proc/self/stat").ok();
-            if let Some(seconds) = stat.as_deref().and_then(cpu_seconds) {
+            if let Some(seconds) = cpu_seconds() {
                 observer.observe(seconds, &[]);
             }
         })
@@ -65,6 +64,12 @@ pub(super) fn observe(meter: &Meter, clock: Clock) {
         .build();
 }
 
-fn status_kib(field: &str) -> Option<u64> {
+/// A field of the process's `/proc/self/status` in bytes.
+pub(crate) fn status_bytes(field: &str) -> Option<u64> {
     field_bytes(&fs::read_to_string("/proc/self/status").ok()?, field)
+}
+
+/// Processor time that the process has used, user and system, in seconds.
+pub(crate) fn cpu_seconds() -> Option<f64> {
+    seconds_of(&fs::read_to_string("/proc/self/stat").ok()?)
 }

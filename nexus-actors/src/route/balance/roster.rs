@@ -194,7 +194,7 @@ impl Balancer {
         self.strategy.choose(view, turn, &mut Shared(&self.chance))
     }
 
-    /// A decision without a letter: what `benches/balance.rs` measures.
+    /// A decision without a letter: what `nexus bench balance` measures.
     pub(crate) fn decide(&self, roster: &Roster) -> Option<Arc<str>> {
         let at = self.choose(&View::new(self, roster))?;
         roster.gauges[at].add_queued();
