@@ -15,9 +15,10 @@ mod test;
 pub use load::{BehaviorNames, Env, process_env};
 pub(crate) use model::format;
 pub use model::{
-    AgentConfig, Args, Auth, AutoShutdown, BackoffConfig, Balance, ClientsConfig, DebugConfig, GroupConfig,
-    Level, LimitsConfig, NodeConfig, OtlpConfig, Restart, SchedulerPolicy, SchedulersConfig, Secret,
-    Shutdown, Start, Strategy, SupervisorConfig, TelemetryConfig, Topology,
+    AgentConfig, Args, Auth, AutoShutdown, BackoffConfig, Balance, ClientsConfig, DebugConfig, Every,
+    GroupConfig, Level, LimitsConfig, NodeConfig, OtlpConfig, Persist, Restart, SchedulerPolicy,
+    SchedulersConfig, Secret, Shutdown, Start, StoreConfig, Strategy, SupervisorConfig, TelemetryConfig,
+    Topology,
 };
 pub use report::{Diagnostic, Related, Report};
 pub use schema::schema;

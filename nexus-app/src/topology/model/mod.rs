@@ -7,6 +7,7 @@ mod node;
 mod policy;
 mod schedulers;
 mod secret;
+mod store;
 mod tree;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use node::{DebugConfig, LimitsConfig, NodeConfig, OtlpConfig, TelemetryConfi
 pub use policy::{Auth, AutoShutdown, Balance, Level, Restart, Shutdown, Start, Strategy};
 pub use schedulers::{SchedulerPolicy, SchedulersConfig};
 pub use secret::Secret;
+pub use store::{Every, Persist, StoreConfig};
 pub use tree::{AgentConfig, BackoffConfig, GroupConfig, SupervisorConfig};
 
 use crate::feed::FeedConfig;
@@ -49,6 +51,9 @@ pub struct Topology {
     /// The endpoint for agents' clients. Default: none.
     #[garde(dive)]
     pub clients: Option<ClientsConfig>,
+    /// The durable store. Default: none; agents live in memory only.
+    #[garde(dive)]
+    pub store: Option<StoreConfig>,
     /// Supervisors under the node's root agent supervisor.
     #[garde(dive)]
     pub supervisor: Vec<SupervisorConfig>,
