@@ -16,6 +16,7 @@ use nexus_actors::clock::Clock;
 use nexus_actors::prelude::*;
 use nexus_actors::route::GroupSpec;
 use nexus_actors::route::balance::{self, Strategy};
+use nexus_actors::store::Persist;
 
 const ROUNDS: usize = 7;
 /// Decisions timed together: one alone is shorter than the clock's own cost allows.
@@ -63,6 +64,7 @@ fn declare(node: &Node, members: usize) -> Vec<AgentSpec> {
         args: Payload::EMPTY,
         inbox: 65_536,
         level: Level::Reactive,
+        persist: Persist::None,
     };
     let name = |index| Arc::from(format!("desk/{index}"));
     (0..members).map(|index| node.declare(name(index), &template).expect("a free name")).collect()

@@ -11,6 +11,7 @@ use nexus_actors::NodeConfig;
 use nexus_actors::agent::{AgentTemplate, Behaviors, FamilyRules, Level};
 use nexus_actors::clock::Clock;
 use nexus_actors::prelude::*;
+use nexus_actors::store::Persist;
 use nexus_actors::supervision::{ChildRules, Root, SupervisorEnv, SupervisorSpec};
 use serde::{Deserialize, Serialize};
 
@@ -109,8 +110,13 @@ async fn start() -> (Node, Root) {
     let config = NodeConfig { agents_max: 100_000_000, events: 1024, ..NodeConfig::default() };
     let meter = opentelemetry::global::meter("bench");
     let node = Node::new(config, behaviors, Clock::start(), &meter);
-    let template =
-        AgentTemplate { behavior: "sensor".into(), args: Payload::EMPTY, inbox: 64, level: Level::Reactive };
+    let template = AgentTemplate {
+        behavior: "sensor".into(),
+        args: Payload::EMPTY,
+        inbox: 64,
+        level: Level::Reactive,
+        persist: Persist::None,
+    };
     let rules = FamilyRules {
         name: "sensor".into(),
         agent: ChildRules::worker("sensor"),

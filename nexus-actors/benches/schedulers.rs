@@ -14,6 +14,7 @@ use nexus_actors::agent::{AgentTemplate, Behaviors, FamilyRules, Level};
 use nexus_actors::clock::Clock;
 use nexus_actors::prelude::*;
 use nexus_actors::scheduler::{CpuTopology, Policy, Schedulers, SchedulersConfig, allowed};
+use nexus_actors::store::Persist;
 use nexus_actors::supervision::{ChildRules, Root, SupervisorEnv, SupervisorSpec};
 use nexus_actors::{Node, NodeConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -95,6 +96,7 @@ async fn site(policy: Policy) -> Site {
         args: Payload::EMPTY,
         inbox: 1 << 16,
         level: Level::Reactive,
+        persist: Persist::None,
     };
     let family = FamilyRules {
         name: "w".into(),

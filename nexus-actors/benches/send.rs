@@ -12,6 +12,7 @@ use nexus_actors::NodeConfig;
 use nexus_actors::agent::{Agent, AgentTemplate, Behaviors, Level};
 use nexus_actors::clock::Clock;
 use nexus_actors::prelude::*;
+use nexus_actors::store::Persist;
 use smol_str::SmolStr;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -138,6 +139,7 @@ async fn fixture() -> Fixture {
         args: Payload::EMPTY,
         inbox: 65_536,
         level: Level::Reactive,
+        persist: Persist::None,
     };
     let (mut names, mut bare, mut channels) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..MANY {

@@ -102,6 +102,13 @@ pub enum AgentError {
         /// Its agents now, stopped ones included.
         agents: u64,
     },
+    /// The agent answers only what it has stored, and the store does not write. The agent is as it was stored before; try again once
+    /// the store is well.
+    #[error("not stored, so not done: {reason}")]
+    NotStored {
+        /// What is wrong with the store.
+        reason: String,
+    },
     /// The node holds as many agents as its limit allows, so the family made no new one. The request is in the dead letters.
     #[error("agent `{name}` was not created: the node's limit of {limit} agents is reached (limits.agents)")]
     TooManyAgents {

@@ -8,6 +8,7 @@ pub mod prelude;
 pub mod rng;
 pub mod route;
 pub mod scheduler;
+pub mod store;
 pub mod supervision;
 pub mod telemetry;
 mod text;

@@ -20,6 +20,7 @@ use crate::rng::Seed;
 use crate::route::balance::MemberOverview;
 use crate::route::{DeadLetterReason, DeadLetters, GroupOverview, GroupSpec, Groups, Membership, RouteTable};
 use crate::scheduler::Schedulers;
+use crate::store::{Persist, Store};
 use crate::supervision::StartError;
 use crate::telemetry::{Event, Events, Metrics};
 use crate::text::{REASON_BYTES_MAX, cut};
@@ -42,6 +43,8 @@ pub struct NodeConfig {
     pub events: usize,
     /// The runtimes that agents live on. Default: none but the one that the node is started on.
     pub schedulers: Option<Schedulers>,
+    /// Where agents' states are written. Default: nowhere.
+    pub store: Option<Store>,
 }
 
 impl Default for NodeConfig {
@@ -54,6 +57,7 @@ impl Default for NodeConfig {
             dead_letters: 1024,
             events: 65_536,
             schedulers: None,
+            store: None,
         }
     }
 }
@@ -69,11 +73,19 @@ pub enum DeclareError {
         /// The registered ones, comma-separated.
         known: String,
     },
-    /// Agents of this behavior cannot hibernate.
+    /// Agents of this behavior can neither hibernate nor be stored.
     #[error(
-        "behavior `{behavior}` is not durable, so its agents cannot hibernate: register it with `durable`"
+        "behavior `{behavior}` is not durable, so its agents can neither hibernate nor be stored: register it with `durable`"
     )]
     NotDurable {
+        /// The behavior.
+        behavior: Arc<str>,
+    },
+    /// Its state is to be stored, and the node has no store.
+    #[error(
+        "an agent with behavior `{behavior}` is to be stored, and this node has no store: give it [store] path"
+    )]
+    NoStore {
         /// The behavior.
         behavior: Arc<str>,
     },
@@ -191,6 +203,12 @@ impl Node {
         self.inner.config.schedulers.as_ref()
     }
 
+    /// Where agents' states are written, if anywhere.
+    #[must_use]
+    pub fn store(&self) -> Option<&Store> {
+        self.inner.config.store.as_ref()
+    }
+
     /// How many agents in the route table belong to each runtime, in the order of the layout; nothing without schedulers.
     /// Looks at every agent: not for an async thread.
     #[must_use]
@@ -269,7 +287,7 @@ impl Node {
     /// # Errors
     /// [`DeclareError`]; nothing is declared then.
     pub fn declare(&self, name: Arc<str>, template: &AgentTemplate) -> Result<AgentSpec, DeclareError> {
-        self.check_behavior(&template.behavior)?;
+        self.check_template(template)?;
         if self.routes().len() >= self.agents_max() {
             return Err(DeclareError::TooManyAgents { name, limit: self.agents_max() });
         }
@@ -287,7 +305,7 @@ impl Node {
         template: AgentTemplate,
         hibernate_after: Option<Duration>,
     ) -> Result<Arc<Family>, DeclareError> {
-        self.check_behavior(&template.behavior)?;
+        self.check_template(&template)?;
         if hibernate_after.is_some() && !self.inner.behaviors.is_durable(&template.behavior) {
             return Err(DeclareError::NotDurable { behavior: template.behavior });
         }
@@ -298,12 +316,24 @@ impl Node {
         Ok(family)
     }
 
-    fn check_behavior(&self, behavior: &Arc<str>) -> Result<(), DeclareError> {
-        if self.inner.behaviors.get(behavior).is_some() {
-            return Ok(());
+    fn check_template(&self, template: &AgentTemplate) -> Result<(), DeclareError> {
+        let AgentTemplate { behavior, persist, .. } = template;
+        let Some(registered) = self.inner.behaviors.get(behavior) else {
+            let known = self.inner.behaviors.names().map(|name| &**name).collect::<Vec<_>>().join(", ");
+            return Err(DeclareError::UnknownBehavior { behavior: behavior.clone(), known });
+        };
+        match persist {
+            Persist::None => Ok(()),
+            _ if !registered.durable => Err(DeclareError::NotDurable { behavior: behavior.clone() }),
+            _ if self.store().is_none() => Err(DeclareError::NoStore { behavior: behavior.clone() }),
+            _ => Ok(()),
         }
-        let known = self.inner.behaviors.names().map(|name| &**name).collect::<Vec<_>>().join(", ");
-        Err(DeclareError::UnknownBehavior { behavior: behavior.clone(), known })
+    }
+
+    /// An agent that sleeps from the start.
+    pub(crate) fn lay_out(&self, name: &Arc<str>, record: Record) {
+        self.routes().lay_out(AgentId::of(name), record);
+        self.inner.groups.follow(name, || Membership::Asleep);
     }
 
     /// The family and the name of a dormant agent, and what lies there of it.
@@ -328,12 +358,9 @@ impl Node {
 
     /// The cell called `name`: the one there is, or a new one made from `template`.
     pub(crate) fn insert(&self, name: Arc<str>, template: &AgentTemplate) -> Arc<AgentCell> {
-        let (cell, new) = self.routes().get_or_insert(AgentId::of(&name), |dormant| {
-            let behavior = template.behavior.clone();
-            match dormant {
-                Some(record) => AgentCell::woken(name, behavior, template.inbox, record),
-                None => AgentCell::new(name, behavior, template.inbox, template.level.granted()),
-            }
+        let (cell, new) = self.routes().get_or_insert(AgentId::of(&name), |dormant| match dormant {
+            Some(record) => AgentCell::woken(name, template, record),
+            None => AgentCell::new(name, template),
         });
         if new {
             self.follow_groups(&cell);
@@ -419,7 +446,7 @@ impl Node {
         }
         let (family, name, record) = self.dormant(target.id())?;
         let template = &family.template;
-        let cell = AgentCell::woken(name.into(), template.behavior.clone(), template.inbox, &record);
+        let cell = AgentCell::woken(name.into(), template, &record);
         Some(AgentOverview { status: AgentStatus::Dormant, ..cell.overview(now) })
     }
 

@@ -10,11 +10,12 @@ use ractor::{ActorRef, ActorStatus};
 use serde::{Deserialize, Serialize};
 
 use super::durable::Snapshot;
-use super::family::Family;
+use super::family::{AgentTemplate, Family};
 use super::hibernate::lifecycle::Phase;
-use super::hibernate::{Parts, Record, Turn};
+use super::hibernate::{Record, Turn};
 use super::id::AgentId;
 use super::inbox::{Inbox, Letter, Letters, Pushed};
+use super::keeper::Keeper;
 use super::level::Level;
 use super::message::{AgentMessage, HostMessage, Request};
 use super::reply::heard;
@@ -165,18 +166,21 @@ pub(crate) struct AgentCell {
     snapshot: Mutex<Option<Snapshot>>,
     /// The mean time a message takes in the behavior, sampled by the host; 0 until it was. At most 4.2 s.
     service_ns: AtomicU32,
+    /// For an agent whose state is written to the store.
+    keeper: Option<Box<Keeper>>,
     /// The last ones, newest last; few, so the oldest is taken from the front.
     exits: Mutex<Vec<AgentExit>>,
 }
 
 impl AgentCell {
-    pub(crate) fn new(name: Arc<str>, behavior: Arc<str>, inbox_limit: u32, level: Level) -> Self {
+    pub(crate) fn new(name: Arc<str>, template: &AgentTemplate) -> Self {
+        let AgentTemplate { behavior, inbox, level, persist, .. } = template;
         Self {
             id: AgentId::of(&name),
             name,
-            behavior,
-            inbox_limit: inbox_limit.max(1),
-            level: AtomicU8::new(level as u8),
+            behavior: behavior.clone(),
+            inbox_limit: (*inbox).max(1),
+            level: AtomicU8::new(level.granted() as u8),
             inbox: OnceLock::new(),
             actor: ArcSwapOption::empty(),
             incarnation: AtomicU32::new(0),
@@ -190,14 +194,16 @@ impl AgentCell {
             turn: Mutex::default(),
             snapshot: Mutex::default(),
             service_ns: AtomicU32::new(0),
+            keeper: persist.is_some().then(|| Box::new(Keeper::new(*persist))),
             exits: Mutex::default(),
         }
     }
 
     /// The cell of an agent that wakes.
-    pub(crate) fn woken(name: Arc<str>, behavior: Arc<str>, inbox_limit: u32, record: &Record) -> Self {
+    pub(crate) fn woken(name: Arc<str>, template: &AgentTemplate, record: &Record) -> Self {
         let parts = record.parts();
-        let mut cell = Self::new(name, behavior, inbox_limit, parts.level);
+        let mut cell = Self::new(name, template);
+        *cell.level.get_mut() = parts.level as u8;
         *cell.phase.get_mut() = Phase::Waking as u8;
         *cell.incarnation.get_mut() = parts.incarnation;
         *cell.snapshot.get_mut() = Some(record.snapshot());
@@ -207,15 +213,29 @@ impl AgentCell {
     /// What is left of it when it sleeps; `None` without a snapshot.
     pub(crate) fn record(&self, family: &Family) -> Option<Record> {
         let snapshot = self.snapshot.lock();
-        let Snapshot { version, state } = snapshot.as_ref()?;
-        Some(Record::new(&Parts {
-            family: family.index,
-            level: self.level(),
-            incarnation: self.incarnation.load(Ordering::Relaxed),
-            version: *version,
-            key: family.pattern.key(&self.name),
-            state,
-        }))
+        Some(Record::of(family, &self.name, self.level(), self.incarnation(), snapshot.as_ref()?))
+    }
+
+    /// Starts so far.
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation.load(Ordering::Relaxed)
+    }
+
+    /// What the store knows of it, before its first start.
+    pub(crate) fn restore(&self, incarnation: u32, level: Level, snapshot: Snapshot) {
+        self.incarnation.store(incarnation, Ordering::Relaxed);
+        self.set_level(level);
+        self.set_snapshot(snapshot);
+    }
+
+    /// What its next incarnation starts from.
+    pub(crate) fn set_snapshot(&self, snapshot: Snapshot) {
+        *self.snapshot.lock() = Some(snapshot);
+    }
+
+    /// For an agent whose state is written to the store.
+    pub(crate) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_deref()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -228,7 +248,7 @@ impl AgentCell {
 
     /// Its state is written and its inbox sealed: its actor is to end.
     pub(crate) fn settle(&self, snapshot: Snapshot) {
-        *self.snapshot.lock() = Some(snapshot);
+        self.set_snapshot(snapshot);
         self.set_phase(Phase::Settling);
     }
 
@@ -317,7 +337,7 @@ impl AgentCell {
         AgentError::Overloaded { queued: self.inbox().queued(), limit: self.limit() }
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(actor) = &*self.actor.load() {
             // Fails only when the actor has ended: its successor wakes itself.
             let _ = actor.cast(AgentMessage::Host(HostMessage::Wake));
@@ -387,6 +407,10 @@ impl AgentCell {
         }
         self.inbox().close();
         self.drain_dead(dead, reason);
+        if let Some(keeper) = self.keeper() {
+            // Unanswered: whoever waits looks again and finds it stopped.
+            drop(keeper.take_wishes());
+        }
         true
     }
 

@@ -13,6 +13,7 @@ use super::behavior::AgentSpec;
 use super::message::AgentMessage;
 use super::payload::Payload;
 use crate::error::AgentError;
+use crate::store::Marks;
 
 /// A behavior whose state can be written down, so that an idle agent may hibernate: its actor ends, and the next message starts
 /// another from the state that was written. Register it with [`Behaviors::durable`](super::Behaviors::durable).
@@ -82,6 +83,8 @@ pub(crate) struct Snapshot {
     pub(crate) version: u32,
     /// The state in MessagePack. Boxed, because a million of them lie in memory.
     pub(crate) state: Box<[u8]>,
+    /// How far the agent has handled each feed.
+    pub(crate) marks: Marks,
 }
 
 impl fmt::Debug for Snapshot {
@@ -117,7 +120,7 @@ impl<A: Durable> Codec<A> {
 
 fn write<A: Durable>(state: &A::State) -> Result<Snapshot, AgentError> {
     let bytes = Payload::encode(state)?.into_bytes();
-    Ok(Snapshot { version: A::VERSION, state: Box::from(&*bytes) })
+    Ok(Snapshot { version: A::VERSION, state: Box::from(&*bytes), marks: Marks::default() })
 }
 
 fn wake<A: Durable>(

@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use super::level::Level;
 use super::name_pattern::NamePattern;
 use super::payload::Payload;
+use crate::store::Persist;
 use crate::supervision::SupervisorRef;
 
 /// What the agents of a family, or a single declared agent, have in common.
@@ -23,6 +24,8 @@ pub struct AgentTemplate {
     pub inbox: u32,
     /// The level to ask for.
     pub level: Level,
+    /// When their states are written to the node's store. Anything but `Persist::None` needs a [`Durable`](super::Durable) behavior.
+    pub persist: Persist,
 }
 
 /// A declared family.

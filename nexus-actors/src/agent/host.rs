@@ -25,6 +25,7 @@ use super::reply::{Answer, Fate, ReplyPort, is_refused, listen};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
+use crate::store::StoreError;
 use crate::supervision::ExitReason;
 use crate::telemetry::{Event, in_span};
 use crate::text::{REASON_BYTES_MAX, cut};
@@ -183,6 +184,10 @@ where
                 self.hibernate(&myself, state);
                 Ok(())
             }
+            AgentMessage::Host(HostMessage::Save) => {
+                self.save(state);
+                Ok(())
+            }
             AgentMessage::Host(HostMessage::SetLevel(requested, reply)) => {
                 let granted = requested.granted();
                 state.cell.set_level(granted);
@@ -290,6 +295,21 @@ where
                 // Fails only when the actor is about to end; its successor wakes itself.
                 let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
             }
+        }
+    }
+
+    /// Gives the state to the store for those who wish it.
+    fn save(&self, state: &AgentState<A::State>) {
+        let (Some(keeper), Some(codec), Some(store)) = (state.cell.keeper(), &self.codec, state.node.store())
+        else {
+            return;
+        };
+        let wishes = keeper.take_wishes();
+        let given = (codec.write)(&state.inner)
+            .map_err(|error| StoreError::Io { reason: error.to_string().into() })
+            .and_then(|snapshot| store.put(&state.cell, snapshot));
+        for wish in wishes {
+            let _ = wish.done.send(given.clone());
         }
     }
 

@@ -12,6 +12,7 @@ use crate::AgentError;
 use crate::clock::{Clock, Millis};
 use crate::node::{Node, NodeConfig};
 use crate::route::{DeadLetterReason, GroupSpec};
+use crate::store::Persist;
 
 /// Counts; can be told to fail, to panic, to keep its asker waiting, or to wait for a permit.
 #[derive(Default)]
@@ -81,7 +82,13 @@ fn node() -> Node {
 }
 
 fn template(inbox: u32) -> AgentTemplate {
-    AgentTemplate { behavior: "probe".into(), args: Payload::EMPTY, inbox, level: Level::Reactive }
+    AgentTemplate {
+        behavior: "probe".into(),
+        args: Payload::EMPTY,
+        inbox,
+        level: Level::Reactive,
+        persist: Persist::None,
+    }
 }
 
 struct Started {

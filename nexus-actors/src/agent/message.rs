@@ -8,6 +8,7 @@ use super::level::{Level, LevelGranted};
 use super::payload::Payload;
 use super::reply::ReplyPort;
 use crate::clock::Millis;
+use crate::store::Origin;
 use crate::telemetry::TraceContext;
 
 /// The message type of every agent: `type Msg = AgentMessage` in a behavior.
@@ -33,6 +34,8 @@ pub enum HostMessage {
     Wake,
     /// Write your state down and sleep, if you have nothing to do and know how.
     Hibernate,
+    /// A checkpoint wants your state written.
+    Save,
     /// Serve this agent at a level, or the highest there is below it.
     SetLevel(Level, RpcReplyPort<LevelGranted>),
 }
@@ -116,13 +119,16 @@ pub struct Request {
     pub payload: Payload,
     /// What most requests carry nothing of.
     extras: Option<Box<Extras>>,
+    /// Its place in a feed. Given by the node only: neither clients nor other nodes can claim one.
+    #[serde(skip)]
+    origin: Option<Origin>,
 }
 
 impl Request {
     /// A request without hints.
     #[must_use]
     pub fn new(operation: Operation, key: impl Into<SmolStr>, payload: Payload) -> Self {
-        Self { operation, key: key.into(), payload, extras: None }
+        Self { operation, key: key.into(), payload, extras: None, origin: None }
     }
 
     /// Reads `key`; answered with [`AgentError::NotFound`](crate::AgentError::NotFound) if there is no value.
@@ -161,6 +167,20 @@ impl Request {
     pub fn with_deadline(mut self, deadline: Millis) -> Self {
         self.extras.get_or_insert_default().hints.deadline = Some(deadline);
         self
+    }
+
+    /// The same request, which comes from this place of a feed: a persisted agent that has handled it, or a later one of the feed,
+    /// skips it.
+    #[must_use]
+    pub const fn from_feed(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
+    /// The place of a feed that this request comes from, if it does.
+    #[must_use]
+    pub const fn origin(&self) -> Option<Origin> {
+        self.origin
     }
 
     /// The same request as part of a distributed trace.

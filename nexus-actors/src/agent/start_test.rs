@@ -10,6 +10,7 @@ use super::*;
 use crate::AgentError;
 use crate::clock::Clock;
 use crate::node::{Node, NodeConfig};
+use crate::store::Persist;
 use crate::supervision::{ChildRules, Found, Restart, Root, Strategy, SupervisorEnv, SupervisorSpec};
 use crate::telemetry::Event;
 
@@ -65,8 +66,13 @@ async fn tree_of(strategy: Strategy, member: ChildRules) -> Tree {
     let mut behaviors = Behaviors::new();
     behaviors.register::<Counter>("counter");
     let node = Node::new(NodeConfig::default(), behaviors, Clock::start_at(0), &global::meter("test"));
-    let template =
-        AgentTemplate { behavior: "counter".into(), args: Payload::EMPTY, inbox: 64, level: Level::Reactive };
+    let template = AgentTemplate {
+        behavior: "counter".into(),
+        args: Payload::EMPTY,
+        inbox: 64,
+        level: Level::Reactive,
+        persist: Persist::None,
+    };
     let family = FamilyRules {
         name: "f".into(),
         agent: member,

@@ -111,6 +111,14 @@ impl RouteTable {
         Some(idle)
     }
 
+    /// Leaves `record` where nothing was.
+    pub(crate) fn lay_out(&self, id: AgentId, record: Record) {
+        if let Entry::Vacant(entry) = self.routes.entry(id.get()) {
+            entry.insert(Route::Dormant(record));
+            self.dormant.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Removes the route if it still leads to `cell`.
     pub(crate) fn remove(&self, cell: &AgentCell) -> bool {
         self.routes.remove_if(&cell.id.get(), |_, route| route.leads_to(cell)).is_some()

@@ -12,6 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use super::*;
 use crate::agent::{AgentMessage, AgentSpec, AgentTemplate, Behaviors, FamilyRules, Level, Payload, Request};
 use crate::clock::Clock;
+use crate::store::Persist;
 use crate::supervision::{ChildRules, ChildSpec, Root, SupervisorEnv, SupervisorSpec};
 use crate::{AgentError, Node, NodeConfig};
 
@@ -83,8 +84,13 @@ async fn site(policy: Policy) -> Site {
     behaviors.register::<Where>("where");
     let config = NodeConfig { schedulers: Some(schedulers.clone()), ..NodeConfig::default() };
     let node = Node::new(config, behaviors, Clock::start_at(0), &global::meter("test"));
-    let template =
-        AgentTemplate { behavior: "where".into(), args: Payload::EMPTY, inbox: 64, level: Level::Reactive };
+    let template = AgentTemplate {
+        behavior: "where".into(),
+        args: Payload::EMPTY,
+        inbox: 64,
+        level: Level::Reactive,
+        persist: Persist::None,
+    };
     let family = FamilyRules {
         name: "w".into(),
         agent: ChildRules::worker("where"),

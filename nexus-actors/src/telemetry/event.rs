@@ -160,6 +160,38 @@ pub enum Event {
         /// Messages that waited for it.
         letters: u64,
     },
+    /// The store does not write: agents that must write before they answer refuse updates. It tries again by itself.
+    #[serde(rename = "store.degraded")]
+    StoreDegraded {
+        /// The store's file.
+        store: Arc<str>,
+        /// What is wrong and what to do.
+        reason: Arc<str>,
+    },
+    /// The store writes again.
+    #[serde(rename = "store.recovered")]
+    StoreRecovered {
+        /// The store's file.
+        store: Arc<str>,
+        /// How long it did not, in milliseconds.
+        after_ms: u64,
+    },
+    /// An agent's record in the store is damaged: it is put aside, and the agent begins anew.
+    #[serde(rename = "store.snapshot_damaged")]
+    SnapshotDamaged {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// What is wrong with it.
+        reason: Arc<str>,
+    },
+    /// An agent's state could not be given to the store.
+    #[serde(rename = "store.snapshot_failed")]
+    SnapshotFailed {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// A message was dead-lettered. At most one such event is kept per reason and second; the counters have them all.
     #[serde(rename = "route.dead_letter")]
     DeadLetter {
@@ -241,6 +273,10 @@ impl Event {
             Self::AgentHibernated { .. } => "agent.hibernated",
             Self::AgentNotHibernated { .. } => "agent.not_hibernated",
             Self::AgentWakeFailed { .. } => "agent.wake_failed",
+            Self::StoreDegraded { .. } => "store.degraded",
+            Self::StoreRecovered { .. } => "store.recovered",
+            Self::SnapshotDamaged { .. } => "store.snapshot_damaged",
+            Self::SnapshotFailed { .. } => "store.snapshot_failed",
             Self::DeadLetter { .. } => "route.dead_letter",
             Self::RequestRefused { .. } => "agent.request_refused",
             Self::FeedStarted { .. } => "feed.started",
@@ -269,6 +305,14 @@ impl Event {
                 tracing::warn!(%agent, %reason, "cannot hibernate");
             }
             Self::AgentWakeFailed { agent, letters } => tracing::error!(%agent, letters, "did not wake"),
+            Self::StoreDegraded { store, reason } => {
+                tracing::error!(%store, %reason, "the store does not write")
+            }
+            Self::StoreRecovered { store, after_ms } => {
+                tracing::warn!(%store, after_ms, "the store writes again");
+            }
+            Self::SnapshotDamaged { agent, reason } => tracing::error!(%agent, %reason, "damaged snapshot"),
+            Self::SnapshotFailed { agent, reason } => tracing::warn!(%agent, %reason, "state not stored"),
             Self::DeadLetter { target, reason } => tracing::warn!(agent = %target, %reason, "dead letter"),
             Self::RequestRefused { agent, operation, key, reason } => {
                 tracing::warn!(%agent, operation = operation.name(), %key, %reason, "refused a request that nobody asked");

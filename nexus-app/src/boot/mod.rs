@@ -102,6 +102,7 @@ pub async fn start(
         dead_letters: topology.limits.dead_letters as usize,
         events: topology.limits.events as usize,
         schedulers: Some(schedulers.0.clone()),
+        store: None,
     };
     let node = Node::new(config, behaviors, clock, &telemetry.meter());
     let readiness = Arc::new(Readiness::awaiting(["tree"]));

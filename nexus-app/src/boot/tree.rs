@@ -2,6 +2,7 @@
 
 use nexus_actors::agent::{AgentTemplate, FamilyRules, Level, NamePattern, Payload};
 use nexus_actors::route::GroupSpec;
+use nexus_actors::store::Persist;
 use nexus_actors::supervision::{
     AutoShutdown, Backoff, ChildRules, ChildSpec, Restart, Shutdown, Strategy, SupervisorSpec,
 };
@@ -85,6 +86,7 @@ fn agent_child(
         args: Payload::from_msgpack(config.args.to_msgpack()),
         inbox: config.inbox(limits),
         level: level(config.level),
+        persist: Persist::None,
     };
     let rules = ChildRules::worker(config.behavior.as_str())
         .restart(restart(config.restart))

@@ -188,6 +188,9 @@ fn classify(error: &AgentError) -> (StatusCode, &'static str, Option<&'static st
         AgentError::TooManyAgents { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "too_many_agents", Some("raise `limits.agents`"))
         }
+        AgentError::NotStored { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not_stored", Some("GET /readyz says what the store lacks"))
+        }
         AgentError::NotBalanced { .. } => (
             StatusCode::CONFLICT,
             "not_balanced",
@@ -228,6 +231,7 @@ mod tests {
             (AgentError::Crashed { reason: text() }, 502, "crashed"),
             (AgentError::NoReply, 502, "no_reply"),
             (AgentError::TooManyAgents { name: text(), limit: 1 }, 503, "too_many_agents"),
+            (AgentError::NotStored { reason: text() }, 503, "not_stored"),
             (AgentError::NotBalanced { name: text() }, 409, "not_balanced"),
             (AgentError::NoMember { name: text(), agents: 0 }, 503, "no_member"),
             (AgentError::TimedOut { after_ms: 1 }, 504, "timed_out"),

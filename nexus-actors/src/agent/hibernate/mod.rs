@@ -28,4 +28,4 @@ mod wake_test;
 
 pub(crate) use idle::{IdleWatch, Turn};
 pub(crate) use node::Watched;
-pub(crate) use record::{Parts, Record};
+pub(crate) use record::Record;

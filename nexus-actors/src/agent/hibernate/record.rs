@@ -1,10 +1,12 @@
 //! What is left of a dormant agent: one allocation of its size and about ten bytes.
 
+use crate::agent::Family;
 use crate::agent::durable::Snapshot;
 use crate::agent::level::Level;
+use crate::store::Marks;
 
-/// A dormant agent: its family's index, its level, how often it has started, the version of its state (one to five bytes each), the
-/// length of its key, its key (its name without the family's prefix) and its state.
+/// A dormant agent: its family's index, its level, how often it has started, the version of its state (one to five bytes each), its
+/// marks if it has any, the length of its key, its key (its name without the family's prefix) and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record(Box<[u8]>);
 
@@ -16,14 +18,47 @@ pub(crate) struct Parts<'a> {
     pub(crate) incarnation: u32,
     pub(crate) version: u32,
     pub(crate) key: &'a str,
+    pub(crate) marks: Marks,
     pub(crate) state: &'a [u8],
 }
 
+/// Added to the level where marks follow: their number, and feed and place of each.
+const MARKED: u64 = 8;
+
 impl Record {
+    /// The record of the agent `name` of `family`.
+    pub(crate) fn of(
+        family: &Family,
+        name: &str,
+        level: Level,
+        incarnation: u32,
+        snapshot: &Snapshot,
+    ) -> Self {
+        let Snapshot { version, state, marks } = snapshot;
+        Self::new(&Parts {
+            family: family.index,
+            level,
+            incarnation,
+            version: *version,
+            marks: marks.clone(),
+            key: family.pattern.key(name),
+            state,
+        })
+    }
+
     pub(crate) fn new(parts: &Parts<'_>) -> Self {
-        let mut bytes = Vec::with_capacity(24 + parts.key.len() + parts.state.len());
-        for number in [parts.family, parts.level as u32, parts.incarnation, parts.version, length(parts.key)]
-        {
+        let marks = parts.marks.as_slice();
+        let mut bytes = Vec::with_capacity(24 + 12 * marks.len() + parts.key.len() + parts.state.len());
+        let marked = if marks.is_empty() { 0 } else { MARKED };
+        let head = [
+            parts.family.into(),
+            parts.level as u64 + marked,
+            parts.incarnation.into(),
+            parts.version.into(),
+        ];
+        let listed = marks.iter().flat_map(|(feed, seq)| [u64::from(*feed), *seq]);
+        let count = (!marks.is_empty()).then_some(marks.len() as u64);
+        for number in head.into_iter().chain(count).chain(listed).chain([parts.key.len() as u64]) {
             write(&mut bytes, number);
         }
         bytes.extend_from_slice(parts.key.as_bytes());
@@ -33,26 +68,30 @@ impl Record {
 
     pub(crate) fn parts(&self) -> Parts<'_> {
         let mut bytes = &*self.0;
-        let [family, level, incarnation, version, length] = std::array::from_fn(|_| read(&mut bytes));
-        let (key, state) = bytes.split_at(length as usize);
+        let [family, level, incarnation, version] = std::array::from_fn(|_| read(&mut bytes));
+        let count = if level < MARKED { 0 } else { read(&mut bytes) };
+        let marks: Vec<_> = (0..count).map(|_| (narrow(read(&mut bytes)), read(&mut bytes))).collect();
+        let length: usize = narrow(read(&mut bytes));
+        let (key, state) = bytes.split_at(length);
         let key = std::str::from_utf8(key).expect("written from a `str`");
-        let level = Level::from_u8(u8::try_from(level).expect("written from a `Level`"));
-        Parts { family, level, incarnation, version, key, state }
+        let level = Level::from_u8(narrow(level % MARKED));
+        let (family, incarnation, version) = (narrow(family), narrow(incarnation), narrow(version));
+        Parts { family, level, incarnation, version, marks: marks.into(), key, state }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         let parts = self.parts();
-        Snapshot { version: parts.version, state: parts.state.into() }
+        Snapshot { version: parts.version, state: parts.state.into(), marks: parts.marks }
     }
 }
 
-/// Names are at most 255 bytes long.
-fn length(key: &str) -> u32 {
-    u32::try_from(key.len()).expect("a name's length was checked")
+/// A number that was written from a smaller type.
+fn narrow<T: TryFrom<u64, Error: std::fmt::Debug>>(number: u64) -> T {
+    T::try_from(number).expect("written from this type")
 }
 
 /// Seven bits a byte, the lowest first; the highest bit says that more follow (LEB128).
-fn write(bytes: &mut Vec<u8>, mut number: u32) {
+fn write(bytes: &mut Vec<u8>, mut number: u64) {
     loop {
         let low = u8::try_from(number & 0x7f).expect("seven bits");
         number >>= 7;
@@ -64,12 +103,12 @@ fn write(bytes: &mut Vec<u8>, mut number: u32) {
     }
 }
 
-fn read(bytes: &mut &[u8]) -> u32 {
+fn read(bytes: &mut &[u8]) -> u64 {
     let mut number = 0;
     for shift in (0..).step_by(7) {
         let (first, rest) = bytes.split_first().expect("written whole");
         *bytes = rest;
-        number |= u32::from(first & 0x7f) << shift;
+        number |= u64::from(first & 0x7f) << shift;
         if first & 0x80 == 0 {
             break;
         }
@@ -90,11 +129,14 @@ mod tests {
             (family, incarnation, version) in (any::<u32>(), any::<u32>(), any::<u32>()),
             key in "[a-zA-Z0-9é]{0,60}",
             state in proptest::collection::vec(any::<u8>(), 0..300),
+            marks in proptest::collection::vec((any::<u16>(), any::<u64>()), 0..4),
         ) {
-            let parts = Parts { family, level: Level::Adaptive, incarnation, version, key: &key, state: &state };
+            let marks = Marks::from(marks);
+            let parts =
+                Parts { family, level: Level::Adaptive, incarnation, version, marks: marks.clone(), key: &key, state: &state };
             let record = Record::new(&parts);
             prop_assert_eq!(record.parts(), parts);
-            prop_assert_eq!(record.snapshot(), Snapshot { version, state: state.clone().into() });
+            prop_assert_eq!(record.snapshot(), Snapshot { version, state: state.clone().into(), marks });
         }
     }
 
@@ -106,6 +148,7 @@ mod tests {
             level: Level::Reactive,
             incarnation: 9,
             version: 1,
+            marks: Marks::default(),
             key: "9999999",
             state: &[0; 64],
         };

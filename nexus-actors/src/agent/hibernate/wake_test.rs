@@ -15,6 +15,7 @@ use crate::agent::{
 use crate::clock::Clock;
 use crate::node::{DeclareError, Node, NodeConfig};
 use crate::route::{DeadLetterReason, GroupSpec, balance};
+use crate::store::Persist;
 use crate::supervision::{ChildRules, Root, SupervisorEnv, SupervisorSpec};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -100,6 +101,7 @@ fn family(node: &Node, behavior: &str) -> Result<crate::supervision::ChildSpec, 
         args: Payload::EMPTY,
         inbox: 1024,
         level: Level::Reactive,
+        persist: Persist::None,
     };
     let rules = FamilyRules {
         name: "f".into(),

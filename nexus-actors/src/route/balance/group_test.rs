@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::error::AgentError;
 use crate::node::{Node, NodeConfig};
 use crate::route::{DeadLetterReason, GroupSpec};
+use crate::store::Persist;
 
 /// A desk answers with its name; `wait` occupies it until a permit comes, `pace` for 10 ms if it is the first, else for 30, `crash` ends it.
 #[derive(Default)]
@@ -96,8 +97,13 @@ async fn desks(strategy: &str, count: usize, inbox: u32) -> Desks {
 
 impl Desks {
     async fn open(&mut self, name: &str, inbox: u32) {
-        let template =
-            AgentTemplate { behavior: "desk".into(), args: Payload::EMPTY, inbox, level: Level::Reactive };
+        let template = AgentTemplate {
+            behavior: "desk".into(),
+            args: Payload::EMPTY,
+            inbox,
+            level: Level::Reactive,
+            persist: Persist::None,
+        };
         let spec = self.node.declare(name.into(), &template).expect("a free name");
         let starting = Agent::spawn(None, Agent::new(Desk), spec.clone());
         GATE.scope(self.gate.clone(), starting).await.expect("starts");

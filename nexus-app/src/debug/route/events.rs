@@ -200,6 +200,8 @@ fn subject(event: &Event) -> &str {
         Event::FeedStarted { feed, .. }
         | Event::FeedCompleted { feed, .. }
         | Event::FeedFailed { feed, .. } => feed,
+        Event::SnapshotDamaged { agent, .. } | Event::SnapshotFailed { agent, .. } => agent,
+        Event::StoreDegraded { store, .. } | Event::StoreRecovered { store, .. } => store,
         Event::ClientCutOff { peer, .. } => peer,
     }
 }

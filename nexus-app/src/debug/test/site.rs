@@ -9,6 +9,7 @@ use std::time::Duration;
 use nexus_actors::agent::{AgentMessage, AgentSpec, AgentTemplate, Behaviors, FamilyRules, Level, Payload};
 use nexus_actors::clock::Clock;
 use nexus_actors::route::{GroupSpec, balance};
+use nexus_actors::store::Persist;
 use nexus_actors::supervision::{ChildRules, ChildSpec, Root, SupervisorEnv, SupervisorSpec};
 use nexus_actors::{AgentError, Node, NodeConfig};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -197,8 +198,13 @@ impl Site {
 }
 
 fn agents(node: &Node) -> SupervisorSpec {
-    let template =
-        AgentTemplate { behavior: "probe".into(), args: Payload::EMPTY, inbox: 4, level: Level::Reactive };
+    let template = AgentTemplate {
+        behavior: "probe".into(),
+        args: Payload::EMPTY,
+        inbox: 4,
+        level: Level::Reactive,
+        persist: Persist::None,
+    };
     let rules = || ChildRules::worker("probe");
     let family = FamilyRules {
         name: "f".into(),
