@@ -127,6 +127,25 @@ impl Engine {
         })
     }
 
+    /// Shows every agent's record, in the order of their names, to `see`, and changes nothing. Those in which it finds damage, and
+    /// how many were put aside earlier.
+    pub(crate) fn read(
+        &mut self,
+        mut see: impl FnMut(&str, &[u8]) -> Result<(), String>,
+    ) -> Result<(Vec<(Arc<str>, String)>, u64), StoreError> {
+        self.guarded(|database| {
+            let transaction = database.begin_read()?;
+            let mut damaged = Vec::new();
+            for entry in transaction.open_table(AGENTS)?.iter()? {
+                let (name, record) = entry?;
+                if let Err(reason) = see(name.value(), record.value()) {
+                    damaged.push((name.value().into(), reason));
+                }
+            }
+            Ok((damaged, transaction.open_table(DAMAGED)?.len()?))
+        })
+    }
+
     /// Shows every agent's record, in the order of their names, to `see`; those in which it finds damage are put aside.
     pub(crate) fn scan(
         &mut self,

@@ -188,6 +188,15 @@ impl Store {
         Some(FeedMark { feed: name.clone(), position, digest })
     }
 
+    /// How far all feeds had come at their last checkpoints, by name.
+    pub(super) fn marks(&self) -> Vec<FeedMark> {
+        let feeds = self.inner.feeds.lock();
+        let mark = |(name, row): (&Arc<str>, &FeedRow)| {
+            row.mark.map(|(position, digest)| FeedMark { feed: name.clone(), position, digest })
+        };
+        feeds.iter().filter_map(mark).collect()
+    }
+
     /// The number of the feed `name`: the same ever after, and on disk before any snapshot that uses it.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 mod actor;
 mod checkpoint;
 mod config;
+mod contents;
 mod core;
 mod disk;
 mod engine;
@@ -27,6 +28,7 @@ mod restore;
 pub use checkpoint::FeedMark;
 pub(crate) use checkpoint::Wish;
 pub use config::{FILE_NAME, MAX_BYTES_MIN, StoreConfig};
+pub use contents::Contents;
 pub use disk::Disk;
 pub use error::StoreError;
 pub use handle::{Store, StoreState, StoreStatus};
