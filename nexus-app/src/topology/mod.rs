@@ -6,6 +6,7 @@
 mod checks;
 mod load;
 mod model;
+mod reach;
 mod read;
 mod report;
 mod schema;

@@ -53,6 +53,7 @@ fn check_path(context: &Context<'_>, path: &std::path::Path, place: Path, findin
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
     use std::path::Path;
     use std::time::Duration;
 
@@ -77,13 +78,13 @@ mod tests {
         for (text, expected) in [
             ("\"on-hibernate\"", Persist::OnHibernate),
             ("\"each-update\"", Persist::EachUpdate),
-            ("{ every = 100 }", Persist::Every(Every::Messages(100))),
+            ("{ every = 100 }", Persist::Every(Every::Messages(NonZeroU32::new(100).unwrap()))),
             ("{ every = \"5s\" }", Persist::Every(Every::Span(Duration::from_secs(5)))),
         ] {
             let topology = accepts(&(agent(text) + STORE));
             assert_eq!(topology.agent[0].persist, expected, "{text}");
             let store = topology.store.unwrap();
-            assert_eq!((store.max_bytes, store.checkpoint), (10 << 30, Duration::from_secs(1)));
+            assert_eq!((store.max_bytes, store.checkpoint), (16 << 30, Duration::from_secs(1)));
         }
         assert_eq!(accepts(&agent("\"none\"")).agent[0].persist, Persist::None);
     }

@@ -1,5 +1,6 @@
 //! The durable store, and whose state is kept in it.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,10 +22,11 @@ pub struct StoreConfig {
     /// The folder it lives in, relative to the topology file; made if missing. One running node uses it at a time.
     #[garde(skip)]
     pub path: PathBuf,
-    /// The size in bytes past which its file does not grow, 1 MiB to 16 TiB. Default 10 GiB. A full store refuses updates of
+    /// The size in bytes past which its file does not grow, 4 MiB to 16 TiB. Default 16 GiB. It grows by doubling, from
+    /// 4 GiB on by 4 GiB, so powers of two waste nothing. A full store refuses updates of
     /// agents that are kept at each of them, puts off the other snapshots and says so in `/readyz`; it loses nothing it has.
     #[serde(default = "default_max_bytes")]
-    #[garde(range(min = 1_048_576, max = 17_592_186_044_416_u64))]
+    #[garde(range(min = 4_194_304, max = 17_592_186_044_416_u64))]
     pub max_bytes: u64,
     /// How often a running feed notes its place together with the state of the agents it reached, 10 ms to 1 h. Default `1s`. A
     /// shorter one has less to repeat after a crash and writes more. The effect of a request is exactly once with any.
@@ -35,7 +37,7 @@ pub struct StoreConfig {
 }
 
 const fn default_max_bytes() -> u64 {
-    10 * 1024 * 1024 * 1024
+    16 * 1024 * 1024 * 1024
 }
 
 const fn default_checkpoint() -> Duration {
@@ -79,7 +81,7 @@ impl Persist {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Every {
     /// So many messages.
-    Messages(u32),
+    Messages(NonZeroU32),
     /// This long.
     Span(Duration),
 }
@@ -87,7 +89,7 @@ pub enum Every {
 impl Serialize for Every {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Messages(count) => serializer.serialize_u32(*count),
+            Self::Messages(count) => serializer.serialize_u32(count.get()),
             Self::Span(span) => humantime_serde::serialize(span, serializer),
         }
     }
@@ -98,7 +100,7 @@ impl<'de> Deserialize<'de> for Every {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Written {
-            Messages(u32),
+            Messages(NonZeroU32),
             Span(String),
         }
         match Written::deserialize(deserializer)? {
@@ -141,7 +143,7 @@ mod tests {
             ("\"none\"", Persist::None),
             ("\"on-hibernate\"", Persist::OnHibernate),
             ("\"each-update\"", Persist::EachUpdate),
-            ("{\"every\":100}", Persist::Every(Every::Messages(100))),
+            ("{\"every\":100}", Persist::Every(Every::Messages(NonZeroU32::new(100).unwrap()))),
             ("{\"every\":\"5s\"}", Persist::Every(Every::Span(Duration::from_secs(5)))),
         ] {
             let read: Persist = serde_json::from_str(text).unwrap();
