@@ -91,6 +91,14 @@ pub enum CliError {
         /// The system's error.
         source: io::Error,
     },
+    /// A store that no node uses could not be opened or read.
+    #[error("{}: {reason}", .path.display())]
+    Store {
+        /// What was given for it.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The topology is invalid.
     #[error("{}", .0.render(false))]
     Topology(Box<Report>),
@@ -135,6 +143,7 @@ impl CliError {
             Self::Problem { .. }
             | Self::Protocol { .. }
             | Self::File { .. }
+            | Self::Store { .. }
             | Self::System { .. }
             | Self::Output(_) => Exit::Failed,
             Self::Topology(_) => Exit::Config,
@@ -171,9 +180,12 @@ impl CliError {
             Self::Problem { remedy: Some(remedy), .. } => remedy.clone(),
             Self::Problem { problem, .. } => return remedy_of(problem),
             Self::Protocol { .. } => "check that --url names a Nexus node of this version".to_owned(),
-            Self::File { .. } | Self::System { .. } | Self::Topology(_) | Self::Tree(_) | Self::Output(_) => {
-                return None;
-            }
+            Self::File { .. }
+            | Self::Store { .. }
+            | Self::System { .. }
+            | Self::Topology(_)
+            | Self::Tree(_)
+            | Self::Output(_) => return None,
         };
         Some(remedy)
     }

@@ -29,6 +29,7 @@ mod schedulers;
 mod session;
 mod signals;
 mod sse;
+mod store;
 mod tell;
 mod top;
 mod tree;
@@ -49,6 +50,7 @@ use nexus_actors::agent::Behaviors;
 pub use error::CliError;
 pub use exit::Exit;
 pub use output::Format;
+pub(crate) use output::count;
 pub use run::{Announced, RunOptions};
 pub use signals::{Signals, StopSignal};
 
@@ -104,6 +106,7 @@ enum Command {
     Events(events::EventsArgs),
     Feeds(feeds::FeedsArgs),
     Schedulers(schedulers::SchedulersArgs),
+    Store(store::StoreArgs),
     Groups(groups::GroupsArgs),
     Version(version::VersionArgs),
 }
@@ -168,6 +171,7 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
         Command::Events(args) => events::run(&args, context),
         Command::Feeds(args) => feeds::run(&args, context),
         Command::Schedulers(args) => schedulers::run(&args, context),
+        Command::Store(args) => store::run(&args, context),
         Command::Groups(args) => groups::run(&args, context),
         Command::Version(args) => version::run(&args, context),
     }

@@ -6,7 +6,7 @@ use utoipa::{Modify, OpenApi};
 use super::problem::ProblemDetails;
 use super::route::{
     agent, agents, ask, clients, dead_letters, events, feeds, groups, health, kill, level, metrics,
-    openapi as description, publish, restart, schedulers, stop, supervisor_action, tell, tree,
+    openapi as description, publish, restart, schedulers, stop, store, supervisor_action, tell, tree,
 };
 
 #[derive(OpenApi)]
@@ -35,6 +35,7 @@ use super::route::{
         events::events,
         feeds::feeds,
         schedulers::schedulers,
+        store::store,
         clients::clients,
         groups::groups,
         groups::group,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use nexus_actors::Node;
+use nexus_actors::store::Restored;
 use nexus_actors::supervision::{Root, SupervisorView};
 use tokio::sync::Semaphore;
 
@@ -38,6 +39,8 @@ pub struct DebugSources {
     pub payload_bytes_max: usize,
     /// The clients' endpoint, if there is one.
     pub clients: Option<Clients>,
+    /// What the store gave back when the node started, if there is one.
+    pub restored: Option<Restored>,
 }
 
 /// The endpoint's configuration and sources. Cheap to clone.

@@ -7,6 +7,7 @@ mod feed;
 mod node;
 mod otlp;
 mod process;
+mod store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -108,6 +109,9 @@ impl Telemetry {
             let meter = self.meter();
             process::observe(&meter, *node.clock());
             feed::observe(&meter, feeds.to_vec());
+            if let Some(store) = node.store() {
+                store::observe(&meter, store);
+            }
             NodeMetrics::observe(&meter, node.clone())
         });
     }

@@ -19,6 +19,7 @@ pub(crate) mod publish;
 pub(crate) mod restart;
 pub(crate) mod schedulers;
 pub(crate) mod stop;
+pub(crate) mod store;
 pub(crate) mod supervisor_action;
 pub(crate) mod tell;
 pub(crate) mod tree;
@@ -101,6 +102,7 @@ pub(crate) fn all() -> Vec<Route> {
             events::route(),
             feeds::route(),
             schedulers::route(),
+            store::route(),
             clients::route(),
         ],
         groups::routes(),

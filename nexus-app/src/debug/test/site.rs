@@ -140,6 +140,7 @@ impl Site {
             readiness: readiness.clone(),
             payload_bytes_max: 1024,
             clients: None,
+            restored: None,
         };
         let state = DebugState::new(config, sources).unwrap();
         let bound = BoundAddress::default();
