@@ -56,9 +56,9 @@ pub enum BootError {
     #[error("schedulers: {0}")]
     Schedulers(std::io::Error),
     /// The store cannot be used. Nothing in it is changed.
-    #[error("the store in {} cannot be used{}{remedy}", path.display(), if remedy.is_empty() { "" } else { ": " })]
+    #[error("the store {} cannot be used{}{remedy}", path.display(), if remedy.is_empty() { "" } else { ": " })]
     Store {
-        /// Its folder or file.
+        /// Its file.
         path: PathBuf,
         /// What to do, where the reason does not say it.
         remedy: &'static str,

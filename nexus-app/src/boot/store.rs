@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nexus_actors::Node;
 use nexus_actors::clock::Clock;
-use nexus_actors::store::{Restored, Store, StoreConfig, StoreError};
+use nexus_actors::store::{FILE_NAME, Restored, Store, StoreConfig, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::BootError;
@@ -21,6 +21,7 @@ pub(super) async fn open(topology: &Topology) -> Result<Option<Store>, BootError
     outlive_size_limits();
     let path = topology.base_dir.join(&config.path);
     let config = StoreConfig { max_bytes: Some(config.max_bytes), ..StoreConfig::new(&path) };
+    let path = path.join(FILE_NAME);
     let opening = blocking(move || Store::open(config)).await;
     opening.map(Some).map_err(|error| unusable(path, error))
 }

@@ -5,8 +5,10 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests and parts of them")]
 
 mod airspace;
+mod boxes;
 mod browser;
 mod clients;
+mod durable;
 mod faults;
 mod feeds;
 mod http;
@@ -17,5 +19,6 @@ mod node;
 mod readme;
 mod schedulers;
 mod stops;
+mod store;
 mod summaries;
 mod tidy;
