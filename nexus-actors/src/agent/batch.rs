@@ -59,7 +59,7 @@ impl<'a> Batch<'a> {
         &self.letters.front().expect("there since `begin`").request
     }
 
-    /// The behavior handled the first letter to the end.
+    /// The first letter is done with.
     #[inline]
     pub(crate) fn completed(&mut self) {
         self.handling = false;

@@ -256,6 +256,11 @@ impl AgentCell {
         self.snapshot.lock().clone()
     }
 
+    /// Whether it would start again from a snapshot.
+    pub(crate) fn has_snapshot(&self) -> bool {
+        self.snapshot.lock().is_some()
+    }
+
     /// The size of the state it would start again from.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
         self.snapshot.lock().as_ref().map_or(0, |snapshot| snapshot.state.len() as u64)
@@ -398,6 +403,13 @@ impl AgentCell {
             self.refused.fetch_add(1, Ordering::Relaxed);
             node.note_refusal(&self.name, request, &refusal);
         }
+    }
+
+    /// What a request that nobody waits for has changed is undone.
+    #[cold]
+    pub(crate) fn undone(&self, request: &Request, why: &AgentError, node: &Node) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        node.note_refusal(&self.name, request, why);
     }
 
     /// The agent ended for good. Idempotent: only the first call empties the inbox.

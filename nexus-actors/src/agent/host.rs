@@ -21,6 +21,7 @@ use super::hibernate::lifecycle::Phase;
 use super::inbox::{Letter, Letters};
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
+use super::persist::Persisted;
 use super::reply::{Answer, Fate, ReplyPort, is_refused, listen};
 use crate::error::AgentError;
 use crate::node::Node;
@@ -39,12 +40,19 @@ const LOOKS_MAX: u8 = 32;
 /// One in this many messages is timed.
 const TIMED_EVERY: u64 = 64;
 
+/// Why an idle agent does not sleep.
+enum Unslept {
+    /// The store has no room for its state now.
+    Busy,
+    Unwritable(String),
+}
+
 /// Decorates the behavior `A`: same mailbox, same task, no extra hop.
 #[derive(Debug)]
 pub struct Agent<A: Actor> {
-    behavior: A,
+    pub(super) behavior: A,
     /// How its state is written down, if that can be done.
-    codec: Option<Codec<A>>,
+    pub(super) codec: Option<Codec<A>>,
 }
 
 impl<A: Actor> Agent<A> {
@@ -67,25 +75,27 @@ impl<A: Actor> Agent<A> {
 /// The behavior's state and the host's own.
 #[derive(Debug)]
 pub struct AgentState<S> {
-    inner: S,
-    node: Node,
-    cell: Arc<AgentCell>,
-    fate: Arc<Fate>,
+    pub(super) inner: S,
+    pub(super) node: Node,
+    pub(super) cell: Arc<AgentCell>,
+    pub(super) fate: Arc<Fate>,
     incarnation: u64,
     handled: u64,
     /// How often to look again at an empty inbox, 1 to [`LOOKS_MAX`].
     looks_max: u8,
     /// Room for the next batch, kept while there is more to come.
-    spare: Letters,
+    pub(super) spare: Letters,
     /// Only members of a family hibernate.
     family: Option<Arc<Family>>,
     /// How long it is idle before it hibernates, if it does.
-    hibernate_after: Option<Duration>,
+    pub(super) hibernate_after: Option<Duration>,
+    /// Only of agents whose state is written to the store.
+    pub(super) persisted: Option<Box<Persisted>>,
 }
 
 impl<S> AgentState<S> {
     /// What a batch borrows while the behavior has its state.
-    fn handles(&self) -> (Node, Arc<AgentCell>, Arc<Fate>) {
+    pub(super) fn handles(&self) -> (Node, Arc<AgentCell>, Arc<Fate>) {
         (self.node.clone(), self.cell.clone(), self.fate.clone())
     }
 
@@ -124,11 +134,18 @@ where
         }
         let family = spec.family.clone();
         let hibernate_after = family.as_ref().and_then(|family| family.hibernate_after);
-        let inner = match (&self.codec, cell.snapshot()) {
+        let keeper = cell.keeper().map(|keeper| (keeper, spec.clone()));
+        let snapshot = cell.snapshot();
+        let marks = snapshot.as_ref().map(|snapshot| snapshot.marks.clone());
+        let inner = match (&self.codec, snapshot) {
             (Some(codec), Some(snapshot)) => {
                 (codec.wake)(&self.behavior, myself.clone(), spec, snapshot).await?
             }
             _ => self.behavior.pre_start(myself.clone(), spec).await?,
+        };
+        let persisted = match (keeper, &self.codec) {
+            (Some((keeper, spec)), Some(codec)) => Persisted::start(spec, keeper, marks, codec, &inner)?,
+            _ => None,
         };
         let incarnation = cell.attach(myself, node.clock().now());
         Ok(AgentState {
@@ -142,6 +159,7 @@ where
             spare: Letters::new(),
             family,
             hibernate_after,
+            persisted,
         })
     }
 
@@ -169,7 +187,11 @@ where
         myself: ActorRef<AgentMessage>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        self.behavior.post_stop(myself, &mut state.inner).await
+        let stopped = self.behavior.post_stop(myself, &mut state.inner).await;
+        if state.persisted.is_some() {
+            self.give_before_stop(state).await;
+        }
+        stopped
     }
 
     async fn handle(
@@ -185,7 +207,9 @@ where
                 Ok(())
             }
             AgentMessage::Host(HostMessage::Save) => {
-                self.save(state);
+                if state.persisted.is_some() && state.cell.phase() != Phase::Settling {
+                    self.save(&myself, state).await?;
+                }
                 Ok(())
             }
             AgentMessage::Host(HostMessage::SetLevel(requested, reply)) => {
@@ -207,6 +231,9 @@ where
                 let letter = Letter { request, answer: reply.into_answer() };
                 if state.cell.phase() == Phase::Settling {
                     return state.put_off(letter);
+                }
+                if state.persisted.is_some() {
+                    return self.direct_persisted(myself, letter, state).await;
                 }
                 let (node, cell, fate) = state.handles();
                 let mut batch = Batch::direct(&cell, node.dead_letters(), &fate, letter);
@@ -241,6 +268,9 @@ where
     ) -> Result<(), ActorProcessingErr> {
         if state.cell.phase() == Phase::Settling {
             return Ok(());
+        }
+        if state.persisted.is_some() {
+            return self.drain_persisted(myself, state).await;
         }
         let (node, cell, fate) = state.handles();
         let spare = std::mem::take(&mut state.spare);
@@ -277,44 +307,39 @@ where
 
     /// Writes the state down and ends, unless there is something to do. Whatever comes from now on waits in the inbox for
     /// the next incarnation.
-    fn hibernate(&self, myself: &ActorRef<AgentMessage>, state: &AgentState<A::State>) {
-        let (cell, node) = (&state.cell, &state.node);
+    fn hibernate(&self, myself: &ActorRef<AgentMessage>, state: &mut AgentState<A::State>) {
+        let (cell, node) = (state.cell.clone(), state.node.clone());
         let Some(codec) = &self.codec else { return };
         if state.family.is_none() || cell.phase() != Phase::Live || !cell.inbox().seal() {
             return;
         }
-        match (codec.write)(&state.inner) {
+        let given = (codec.write)(&state.inner)
+            .map_err(|error| Unslept::Unwritable(error.to_string()))
+            .and_then(|mut snapshot| match self.give_before_sleep(state, &mut snapshot) {
+                Ok(()) => Ok(snapshot),
+                // It is asked again later.
+                Err(StoreError::Busy { .. }) => Err(Unslept::Busy),
+                Err(error) => Err(Unslept::Unwritable(error.to_string())),
+            });
+        match given {
             Ok(snapshot) => {
                 cell.settle(snapshot);
                 myself.stop(Some(ExitReason::Hibernated.stop_text()));
+                return;
             }
-            Err(error) => {
-                let reason = cut(&error.to_string(), REASON_BYTES_MAX).into();
+            Err(Unslept::Busy) => {}
+            Err(Unslept::Unwritable(reason)) => {
+                let reason = cut(&reason, REASON_BYTES_MAX).into();
                 node.events().emit(Event::AgentNotHibernated { agent: cell.name.clone(), reason });
-                cell.inbox().open();
-                // Fails only when the actor is about to end; its successor wakes itself.
-                let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
             }
         }
-    }
-
-    /// Gives the state to the store for those who wish it.
-    fn save(&self, state: &AgentState<A::State>) {
-        let (Some(keeper), Some(codec), Some(store)) = (state.cell.keeper(), &self.codec, state.node.store())
-        else {
-            return;
-        };
-        let wishes = keeper.take_wishes();
-        let given = (codec.write)(&state.inner)
-            .map_err(|error| StoreError::Io { reason: error.to_string().into() })
-            .and_then(|snapshot| store.put(&state.cell, snapshot));
-        for wish in wishes {
-            let _ = wish.done.send(given.clone());
-        }
+        cell.inbox().open();
+        // Fails only when the actor is about to end; its successor wakes itself.
+        let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
     }
 
     /// Hands the first request of the batch to the behavior and accounts for it, however it ends. `false` if there is none.
-    async fn one(
+    pub(super) async fn one(
         &self,
         myself: &ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
@@ -330,7 +355,11 @@ where
             state.fate.begin();
             let default = (request.operation == Operation::Query && !request.payload.is_empty())
                 .then(|| request.payload.clone());
-            ReplyPort::bound(answer.take(), default, &state.fate)
+            let answer = match state.persisted.as_ref().and_then(|persisted| persisted.withholds()) {
+                Some(ledger) => answer.take().withheld(ledger),
+                None => answer.take(),
+            };
+            ReplyPort::bound(answer, default, &state.fate)
         } else {
             ReplyPort::nobody()
         };

@@ -14,6 +14,7 @@ use ractor::RpcReplyPort;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::ledger::Ledger;
 use super::payload::Payload;
 use crate::clock::Clock;
 use crate::error::AgentError;
@@ -67,6 +68,8 @@ pub(crate) enum Answer {
     Asker(oneshot::Sender<Reply>),
     /// The same, through a group that measures its members. Boxed to keep the others small.
     Timed(Box<Timed>),
+    /// The answer waits until what it tells of is stored. Boxed to keep the others small.
+    Withheld(Box<(Answer, Arc<Ledger>)>),
     /// A plain ractor `call`. Boxed to keep the port small for the others.
     Ractor(Box<RpcReplyPort<Reply>>),
 }
@@ -171,6 +174,7 @@ impl Answer {
             Self::Nobody => false,
             Self::Asker(sender) => !sender.is_closed(),
             Self::Timed(timed) => !timed.is_closed(),
+            Self::Withheld(withheld) => withheld.0.is_wanted(),
             Self::Ractor(port) => !port.is_closed(),
         }
     }
@@ -195,6 +199,14 @@ impl Answer {
         }
     }
 
+    /// The same asker, who hears the answer when `ledger` says so.
+    pub(crate) fn withheld(self, ledger: &Arc<Ledger>) -> Self {
+        match self {
+            Self::Nobody => Self::Nobody,
+            asker => Self::Withheld(Box::new((asker, ledger.clone()))),
+        }
+    }
+
     /// The same asker, whom nobody measures: the agent did not take the request.
     pub(crate) fn untimed(self) -> Self {
         match self {
@@ -209,6 +221,10 @@ impl Answer {
             // Fails only when the asker has given up.
             Self::Asker(sender) => drop(sender.send(reply)),
             Self::Timed(timed) => timed.send(reply),
+            Self::Withheld(withheld) => {
+                let (to, ledger) = *withheld;
+                ledger.send(to, reply);
+            }
             Self::Ractor(port) => drop(port.send(reply)),
         }
     }

@@ -81,6 +81,13 @@ impl StartChild for StartAgent {
         loop {
             let waiting = cell.inbox().queued();
             match lifecycle::end(cell.phase(), waiting) {
+                // What is stored of it stays, as it would if the process ended: its next message starts it from there.
+                End::Retire if cell.keeper().is_some() && cell.has_snapshot() => {
+                    cell.drain_dead(node.dead_letters(), stop_reason(cell));
+                    if node.lay_down(cell, family) == Some(false) {
+                        continue;
+                    }
+                }
                 End::Retire => node.retire(cell, stop_reason(cell), true),
                 End::WakeAgain => {
                     cell.set_phase(Phase::Waking);

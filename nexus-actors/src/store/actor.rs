@@ -77,10 +77,17 @@ impl Actor for StoreActor {
         _: ActorRef<StoreMsg>,
         (node, store): &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        // One more attempt if it is degraded, without the pause.
+        store.core().lock().hurry();
         loop {
             let step = store.core().lock().next(node.clock().now());
             let Step::Commit(changes) = step else { break };
             commit(node, store, changes).await;
+        }
+        let lost = store.core().lock().waiting();
+        if lost > 0 {
+            let reason = store.wrong().map(|error| error.to_string()).unwrap_or_default();
+            tracing::error!(agents = lost, %reason, "states of agents could not be written before the end");
         }
         store.shut();
         let closing = store.clone();

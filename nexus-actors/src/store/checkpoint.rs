@@ -45,6 +45,9 @@ impl Node {
     /// What is wrong with the store: the mark is not written, and the states will be. Try again with a later position.
     pub async fn checkpoint(&self, mark: FeedMark, touched: Vec<(AgentId, u64)>) -> Result<(), StoreError> {
         let store = self.store().ok_or(StoreError::NoStore)?;
+        if let Some(error) = store.wrong() {
+            return Err(error);
+        }
         let feed = store.feed_number(&mark.feed)?;
         stream::iter(touched)
             .map(|(id, seq)| self.saved(id, feed, seq))

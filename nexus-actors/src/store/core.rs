@@ -112,6 +112,11 @@ impl<W> Core<W> {
         &self.health
     }
 
+    /// Snapshots that wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.agents.len()
+    }
+
     /// Bytes that wait to be written.
     pub(crate) const fn waiting_bytes(&self) -> u64 {
         self.bytes
@@ -125,13 +130,8 @@ impl<W> Core<W> {
         (others == 0 || bytes <= self.queue_bytes).then_some(bytes)
     }
 
-    /// Whether the write would be taken if there were room.
-    pub(crate) fn lacks_room(&self, name: &str, write: &Write) -> bool {
-        self.refusal().is_none() && self.bytes_with(name, write).is_none()
-    }
-
     /// Why whoever wants an answer gets none.
-    fn refusal(&self) -> Option<StoreError> {
+    pub(crate) fn refusal(&self) -> Option<StoreError> {
         match &self.health {
             _ if self.closed => Some(StoreError::Closed),
             Health::Ok => None,
@@ -190,6 +190,13 @@ impl<W> Core<W> {
         self.bytes = 0;
         self.flying = Some((changes.clone(), std::mem::take(&mut self.waiters)));
         Step::Commit(changes)
+    }
+
+    /// Forgets the pause after a failure: there is no time for it.
+    pub(crate) fn hurry(&mut self) {
+        if let Health::Degraded { retry_at, .. } = &mut self.health {
+            *retry_at = Millis::ZERO;
+        }
     }
 
     /// The commit has ended.

@@ -52,7 +52,6 @@ impl fmt::Debug for Engine {
 pub(crate) struct Opened {
     pub(crate) feeds: BTreeMap<Arc<str>, FeedRow>,
     pub(crate) sequence: u64,
-    pub(crate) agents: u64,
     pub(crate) damaged: u64,
 }
 
@@ -84,7 +83,6 @@ impl Engine {
             let transaction = database.begin_read()?;
             let mut opened = Opened {
                 sequence: transaction.open_table(META)?.get(SEQUENCE)?.map_or(0, |last| last.value()),
-                agents: transaction.open_table(AGENTS)?.len()?,
                 damaged: transaction.open_table(DAMAGED)?.len()?,
                 ..Opened::default()
             };
@@ -180,10 +178,10 @@ impl Engine {
     /// Gives unused parts of the file back. Answers whether there were any.
     pub(crate) fn compact(&mut self) -> Result<bool, StoreError> {
         self.guarded(|database| {
-            Ok(database.compact().map_err(|error| match error {
+            database.compact().map_err(|error| match error {
                 redb::CompactionError::Storage(error) => redb::Error::from(error),
                 other => redb::Error::Corrupted(other.to_string()),
-            })?)
+            })
         })
     }
 

@@ -61,6 +61,14 @@ pub enum StoreError {
         /// The limit.
         limit: u64,
     },
+    /// A behavior could not write its state down. The one stored before is kept.
+    #[error("the state of `{agent}` cannot be written down: {reason}")]
+    Unwritable {
+        /// The agent.
+        agent: Arc<str>,
+        /// What the encoder said.
+        reason: Arc<str>,
+    },
     /// More feeds than there are numbers for.
     #[error("the store knows 65,535 feeds already and has no number for `{feed}`")]
     TooManyFeeds {

@@ -229,21 +229,15 @@ impl Store {
         self.inner.engine.lock().compact()
     }
 
-    /// Whether the last commit failed.
+    /// Whether the last commit failed, or the store is closed.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.inner.degraded.load(Ordering::Acquire)
     }
 
-    /// What is wrong, if the last commit failed.
+    /// What is wrong, if the last commit failed or the store is closed.
     pub(crate) fn wrong(&self) -> Option<StoreError> {
-        if !self.is_degraded() {
-            return None;
-        }
-        match self.inner.core.lock().health() {
-            Health::Ok => None,
-            Health::Degraded { error, .. } => Some(error.clone()),
-        }
+        if self.is_degraded() { self.inner.core.lock().refusal() } else { None }
     }
 
     // ---- what agents give ----
@@ -274,7 +268,17 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a snapshot and waits until it is committed. After a failure it is tried again if it is to be kept, and else forgotten.
+    /// The same, and waits for room.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], [`StoreError::Closed`], and [`StoreError::Busy`] if the store is degraded: it was not taken.
+    pub(crate) async fn give(&self, cell: &AgentCell, snapshot: Snapshot) -> Result<(), StoreError> {
+        let write = self.write_of(cell, snapshot, true)?;
+        self.gather(cell, write, || None).await
+    }
+
+    /// Writes a snapshot and waits until it is committed. After a failure it is tried again if it is to be kept and was taken, and
+    /// else forgotten.
     ///
     /// # Errors
     /// Any but `Busy`: it waits for room.
@@ -285,20 +289,39 @@ impl Store {
         keep: bool,
     ) -> Result<(), StoreError> {
         let write = self.write_of(cell, snapshot, keep)?;
-        let (sender, receiver) = oneshot::channel();
+        let mut committed = None;
+        let waiter = || {
+            let (sender, receiver) = oneshot::channel();
+            committed = Some(receiver);
+            Some(sender)
+        };
+        self.gather(cell, write, waiter).await?;
+        match committed {
+            Some(receiver) => receiver.await.unwrap_or(Err(StoreError::Closed)),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds `write` to what waits, once there is room.
+    async fn gather(
+        &self,
+        cell: &AgentCell,
+        write: Write,
+        mut waiter: impl FnMut() -> Option<Waiter>,
+    ) -> Result<(), StoreError> {
         loop {
             let mut room = pin!(self.inner.room.notified());
-            // Registered before the look, so that room made between the two is not missed.
+            // Registered before the attempt, so that room made between the two is not missed.
             room.as_mut().enable();
-            if !self.inner.core.lock().lacks_room(&cell.name, &write) {
-                break;
+            let taken = self.inner.core.lock().write(cell.name.clone(), write.clone(), waiter());
+            match taken {
+                Err(StoreError::Busy { .. }) if !self.is_degraded() => room.await,
+                Err(error) => return Err(error),
+                Ok(()) => break,
             }
-            room.await;
         }
-        // Another may have been quicker: then it is `Busy` after all, and rare.
-        self.inner.core.lock().write(cell.name.clone(), write, Some(sender))?;
         self.nudge();
-        receiver.await.unwrap_or(Err(StoreError::Closed))
+        Ok(())
     }
 
     /// Writes a feed's mark, after all snapshots that were taken before, and waits until it is committed.
@@ -329,7 +352,10 @@ impl Store {
 
     /// An actor takes over.
     pub(super) fn attach(&self, actor: ActorRef<StoreMsg>) {
-        self.inner.core.lock().begin_again();
+        let mut core = self.inner.core.lock();
+        core.begin_again();
+        self.set_degraded(core.refusal().is_some());
+        drop(core);
         self.inner.actor.store(Some(Arc::new(actor)));
         self.inner.told.store(false, Ordering::SeqCst);
         self.nudge();
@@ -389,7 +415,9 @@ impl Store {
 
     /// Nothing is taken any more.
     pub(super) fn shut(&self) {
-        for waiter in self.inner.core.lock().close() {
+        let waiters = self.inner.core.lock().close();
+        self.set_degraded(true);
+        for waiter in waiters {
             // Fails only when nobody waits any more.
             let _ = waiter.send(Err(StoreError::Closed));
         }

@@ -15,6 +15,8 @@ mod checkpoint;
 mod config;
 mod contents;
 mod core;
+#[cfg(test)]
+mod core_test;
 mod disk;
 mod engine;
 mod error;
@@ -22,8 +24,14 @@ pub mod fault;
 mod format;
 mod handle;
 mod marks;
+#[cfg(test)]
+mod model_test;
 mod policy;
 mod restore;
+#[cfg(test)]
+mod store_test;
+#[cfg(test)]
+mod testing;
 
 pub use checkpoint::FeedMark;
 pub(crate) use checkpoint::Wish;
@@ -34,6 +42,7 @@ pub use error::StoreError;
 pub use handle::{Store, StoreState, StoreStatus};
 pub(crate) use marks::Marks;
 pub use marks::Origin;
+pub(crate) use policy::Due;
 pub use policy::Persist;
 pub use redb::StorageBackend;
 pub use restore::{NotRestored, Restored};

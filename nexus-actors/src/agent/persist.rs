@@ -1,0 +1,508 @@
+//! The host of an agent whose state is written to the store.
+//!
+//! ```text
+//! letter ─▶ admit ─▶ handled before? skipped                      after the batch: settle
+//!             │      store degraded and each-update?                 each-update: commit, then the replies;
+//!             │        asked or told: refused                          failed: back to the last commit, replies are errors
+//!             │        from a feed: waits for the store               other policies: given to the store when due
+//!             └────▶ handled as ever                               then grant: checkpoints that wait for the state
+//! ```
+//!
+//! Under each-update a batch is either of requests that somebody may wait for or of a feed's, never both: a failed commit undoes the
+//! first, whose senders hear of it, and never the second, which a feed sends once. What a feed's batch has changed stays, and is
+//! written before anything more is changed.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::batch::Batch;
+use super::behavior::AgentSpec;
+use super::durable::{Codec, Snapshot};
+use super::host::{Agent, AgentState};
+use super::inbox::Letter;
+use super::keeper::Keeper;
+use super::ledger::Ledger;
+use super::message::{AgentMessage, HostMessage, Operation, Request};
+use super::reply::{ReplyPort, is_refused, listen};
+use crate::clock::Millis;
+use crate::error::AgentError;
+use crate::store::{Due, Marks, Persist, Store, StoreError, Wish};
+use crate::telemetry::Event;
+use crate::text::{REASON_BYTES_MAX, cut};
+
+/// What the host of a persisted agent knows beside its behavior's state.
+#[derive(Debug)]
+pub(super) struct Persisted {
+    store: Store,
+    persist: Persist,
+    /// For going back to a snapshot.
+    spec: AgentSpec,
+    /// The state it began with, while nothing is stored: what a failed first commit goes back to.
+    initial: Option<Snapshot>,
+    marks: Marks,
+    /// Requests that may have changed the state, or the marks, since it was last given to the store.
+    changes: u64,
+    /// When the first of them was handled.
+    since: Millis,
+    /// Whether they come from a feed.
+    fed: bool,
+    /// Those among them that nobody waits for: told of if they are undone.
+    told: Vec<Request>,
+    /// Whether a look at the time is on its way.
+    timer: bool,
+    ledger: Arc<Ledger>,
+    /// Whether the answer to the request at hand is withheld.
+    withhold: bool,
+}
+
+/// What to do with the first letter of a batch.
+enum Admit {
+    /// There is none.
+    Empty,
+    /// It was handled before: its feed was resumed.
+    Skip,
+    /// What was changed so far must be stored first.
+    Settle,
+    /// It would change what cannot be stored.
+    Refuse(AgentError),
+    /// The same, and its sender would not hear of it.
+    Wait,
+    Handle,
+}
+
+/// How the serving of a batch ended.
+#[derive(PartialEq, Eq)]
+enum Served {
+    /// Nothing is left.
+    All,
+    /// As many as one turn allows.
+    Enough,
+    /// The next letter waits for the store.
+    Stalled,
+}
+
+impl Persisted {
+    /// For an agent that starts from a snapshot with `marks`, or else with the state that `codec` writes of `state`.
+    pub(super) fn start<A: Actor>(
+        spec: AgentSpec,
+        keeper: &Keeper,
+        marks: Option<Marks>,
+        codec: &Codec<A>,
+        state: &A::State,
+    ) -> Result<Option<Box<Self>>, AgentError> {
+        let Some(store) = spec.node.store().cloned() else { return Ok(None) };
+        let persist = keeper.persist;
+        let initial = match &marks {
+            None if persist == Persist::EachUpdate => Some((codec.write)(state)?),
+            _ => None,
+        };
+        Ok(Some(Box::new(Self {
+            store,
+            persist,
+            spec,
+            initial,
+            marks: marks.unwrap_or_default(),
+            changes: 0,
+            since: Millis::ZERO,
+            fed: false,
+            told: Vec::new(),
+            timer: false,
+            ledger: Arc::default(),
+            withhold: false,
+        })))
+    }
+
+    /// Where the answer to the request at hand waits for the commit, if it does.
+    pub(super) fn withholds(&self) -> Option<&Arc<Ledger>> {
+        self.withhold.then_some(&self.ledger)
+    }
+
+    /// Whether the state differs from what was given to the store.
+    pub(super) const fn is_changed(&self) -> bool {
+        self.changes > 0
+    }
+
+    fn admit(&mut self, batch: &mut Batch<'_>) -> Admit {
+        let Some(Letter { request, .. }) = batch.first() else { return Admit::Empty };
+        let origin = request.origin();
+        if origin.is_some_and(|origin| self.marks.has(origin)) {
+            return Admit::Skip;
+        }
+        self.withhold = false;
+        if self.persist != Persist::EachUpdate {
+            return Admit::Handle;
+        }
+        if changes(request) {
+            if let Some(error) = self.store.wrong() {
+                return if origin.is_some() { Admit::Wait } else { Admit::Refuse(not_stored(&error)) };
+            }
+            if self.changes > 0 && self.fed != origin.is_some() {
+                return Admit::Settle;
+            }
+            self.ledger.hold();
+            self.withhold = true;
+        } else {
+            // It may see what is not stored yet.
+            self.withhold = self.changes > 0;
+        }
+        Admit::Handle
+    }
+
+    /// The request was handled, or will never be.
+    fn handled(&mut self, request: &Request, asked: bool, now: impl FnOnce() -> Millis) {
+        if !changes(request) {
+            return;
+        }
+        if self.changes == 0 {
+            self.since = now();
+            self.fed = request.origin().is_some();
+        }
+        self.changes += 1;
+        match request.origin() {
+            Some(origin) => self.marks.advance(origin),
+            None if self.persist == Persist::EachUpdate && !asked => self.told.push(request.clone()),
+            None => {}
+        }
+    }
+
+    /// The state was given to the store.
+    fn given(&mut self) {
+        self.changes = 0;
+        self.told.clear();
+        self.initial = None;
+    }
+}
+
+/// Whether handling it may change what is stored. A feed's query moves the mark.
+fn changes(request: &Request) -> bool {
+    request.operation != Operation::Query || request.origin().is_some()
+}
+
+fn not_stored(error: &StoreError) -> AgentError {
+    AgentError::NotStored { reason: error.to_string() }
+}
+
+/// An answer for those whose changes are gone with the actor.
+fn cut_short() -> AgentError {
+    AgentError::Crashed { reason: "the agent ended before the change was stored".into() }
+}
+
+impl<A> Agent<A>
+where
+    A: Actor<Msg = AgentMessage, Arguments = AgentSpec>,
+{
+    /// As `drain`, for an agent whose state is written to the store.
+    pub(super) async fn drain_persisted(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        state: &mut AgentState<A::State>,
+    ) -> Result<(), ActorProcessingErr> {
+        let (node, cell, fate) = state.handles();
+        let spare = std::mem::take(&mut state.spare);
+        // Dropped after the batch, which has its own last words for the letter at hand.
+        let _withheld = state.persisted.as_ref().map(|persisted| persisted.ledger.guard(cut_short));
+        let mut batch = Batch::from_inbox(&cell, node.dead_letters(), &fate, spare);
+        loop {
+            let served = self.serve(&myself, state, &mut batch).await?;
+            self.settle(&myself, state).await?;
+            if served != Served::All {
+                state.spare = batch.finish();
+                self.grant(state);
+                if served == Served::Enough || !self.must_wait(state) {
+                    // Fails only when the actor is about to end; its successor wakes itself.
+                    let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
+                }
+                return Ok(());
+            }
+            self.grant(state);
+            if cell.inbox().rest() {
+                if state.hibernate_after.is_some() {
+                    cell.rested(node.clock().now());
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Handles a letter that came past the inbox.
+    pub(super) async fn direct_persisted(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        letter: Letter,
+        state: &mut AgentState<A::State>,
+    ) -> Result<(), ActorProcessingErr> {
+        let (node, cell, fate) = state.handles();
+        let _withheld = state.persisted.as_ref().map(|persisted| persisted.ledger.guard(cut_short));
+        let mut batch = Batch::direct(&cell, node.dead_letters(), &fate, letter);
+        if self.serve(&myself, state, &mut batch).await? == Served::Stalled {
+            let reason = state.persisted.as_ref().and_then(|persisted| persisted.store.wrong());
+            let error = not_stored(&reason.unwrap_or(StoreError::Closed));
+            refuse(state, &mut batch, error);
+        }
+        self.settle(&myself, state).await?;
+        self.grant(state);
+        Ok(())
+    }
+
+    async fn serve(
+        &self,
+        myself: &ActorRef<AgentMessage>,
+        state: &mut AgentState<A::State>,
+        batch: &mut Batch<'_>,
+    ) -> Result<Served, ActorProcessingErr> {
+        let mut left = state.node.batch();
+        while left > 0 {
+            let Some(persisted) = &mut state.persisted else { return Ok(Served::All) };
+            match persisted.admit(batch) {
+                Admit::Empty => return Ok(Served::All),
+                Admit::Skip => batch.completed(),
+                Admit::Settle => {
+                    self.settle(myself, state).await?;
+                    continue;
+                }
+                Admit::Refuse(error) => refuse(state, batch, error),
+                Admit::Wait => return Ok(Served::Stalled),
+                Admit::Handle => {
+                    let (request, asked) = {
+                        let letter = batch.first().expect("it was admitted");
+                        (letter.request.clone(), letter.answer.is_wanted())
+                    };
+                    self.one(myself, state, batch).await?;
+                    let clock = *state.node.clock();
+                    if let Some(persisted) = &mut state.persisted {
+                        persisted.handled(&request, asked, || clock.now());
+                    }
+                }
+            }
+            left -= 1;
+        }
+        Ok(Served::Enough)
+    }
+
+    /// Gives the state to the store if its policy says so, and answers those who wait for that.
+    async fn settle(
+        &self,
+        myself: &ActorRef<AgentMessage>,
+        state: &mut AgentState<A::State>,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = state.node.clock().now();
+        let Some(persisted) = &mut state.persisted else { return Ok(()) };
+        match persisted.persist.due(persisted.changes, persisted.since, now) {
+            Due::No => persisted.ledger.release(Ok(())),
+            Due::At(at) => {
+                if !std::mem::replace(&mut persisted.timer, true) {
+                    // Runs out with the actor.
+                    myself.send_after(at.since(now), || AgentMessage::Host(HostMessage::Save));
+                }
+            }
+            Due::Now => {
+                if let Err(error) = self.put_or_watch(state)
+                    && !matches!(error, StoreError::Busy { .. })
+                {
+                    self.not_given(state, &error);
+                }
+            }
+            Due::BeforeReplies => return self.commit(myself, state).await,
+        }
+        Ok(())
+    }
+
+    /// Commits the state, then answers; or undoes what cannot be committed.
+    async fn commit(
+        &self,
+        myself: &ActorRef<AgentMessage>,
+        state: &mut AgentState<A::State>,
+    ) -> Result<(), ActorProcessingErr> {
+        let written = self.snapshot(state);
+        let Some(persisted) = &mut state.persisted else { return Ok(()) };
+        let fed = persisted.fed;
+        let result = match &written {
+            Ok(snapshot) => persisted.store.commit(&state.cell, snapshot.clone(), fed).await,
+            Err(error) => Err(error.clone()),
+        };
+        match (result, written) {
+            (Ok(()), Ok(snapshot)) => {
+                state.cell.set_snapshot(snapshot);
+                persisted.given();
+                persisted.ledger.release(Ok(()));
+                Ok(())
+            }
+            (Err(error), _) if !fed => self.undo(myself, state, &error).await,
+            (Err(error @ (StoreError::TooLarge { .. } | StoreError::Unwritable { .. })), _) => {
+                Err(format!("a feed's request made a state that cannot be stored: {error}").into())
+            }
+            // A feed's changes stay, and are written before anything else is changed.
+            _ => {
+                if !self.must_wait(state) {
+                    // Fails only when the actor is about to end; its successor wakes itself.
+                    let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes back to what was stored last; those whose changes are undone hear why.
+    async fn undo(
+        &self,
+        myself: &ActorRef<AgentMessage>,
+        state: &mut AgentState<A::State>,
+        error: &StoreError,
+    ) -> Result<(), ActorProcessingErr> {
+        let (Some(persisted), Some(codec)) = (&mut state.persisted, &self.codec) else { return Ok(()) };
+        let error = not_stored(error);
+        let stored = state.cell.snapshot().or_else(|| persisted.initial.clone());
+        let snapshot = stored.ok_or("nothing was stored, and the state it began with is not known")?;
+        persisted.marks = snapshot.marks.clone();
+        persisted.changes = 0;
+        let told = std::mem::take(&mut persisted.told);
+        persisted.ledger.release(Err(&error));
+        state.inner = (codec.wake)(&self.behavior, myself.clone(), persisted.spec.clone(), snapshot).await?;
+        for request in told {
+            state.cell.undone(&request, &error, &state.node);
+        }
+        Ok(())
+    }
+
+    /// The state as it is now, with its marks.
+    fn snapshot(&self, state: &AgentState<A::State>) -> Result<Snapshot, StoreError> {
+        let (Some(persisted), Some(codec)) = (&state.persisted, &self.codec) else {
+            return Err(StoreError::NoStore);
+        };
+        let written = (codec.write)(&state.inner).map_err(|error| StoreError::Unwritable {
+            agent: state.cell.name.clone(),
+            reason: cut(&error.to_string(), REASON_BYTES_MAX).into(),
+        })?;
+        Ok(Snapshot { marks: persisted.marks.clone(), ..written })
+    }
+
+    /// Gives the state to the store.
+    fn put(&self, state: &mut AgentState<A::State>) -> Result<(), StoreError> {
+        let snapshot = self.snapshot(state)?;
+        let Some(persisted) = &mut state.persisted else { return Err(StoreError::NoStore) };
+        persisted.store.put(&state.cell, snapshot.clone())?;
+        state.cell.set_snapshot(snapshot);
+        persisted.given();
+        Ok(())
+    }
+
+    /// The same; where there is no room the agent is woken when there may be.
+    fn put_or_watch(&self, state: &mut AgentState<A::State>) -> Result<(), StoreError> {
+        match self.put(state) {
+            Err(StoreError::Busy { .. }) => {}
+            done => return done,
+        }
+        if let Some(persisted) = &state.persisted {
+            persisted.store.watch(&state.cell);
+        }
+        // Room may have come before the store knew whom to wake.
+        self.put(state)
+    }
+
+    /// Tells of a state that the store does not take; it is tried again when the policy says so the next time.
+    fn not_given(&self, state: &mut AgentState<A::State>, error: &StoreError) {
+        let (agent, reason) = (state.cell.name.clone(), error.to_string().into());
+        state.node.events().emit(Event::SnapshotFailed { agent, reason });
+        if let Some(persisted) = &mut state.persisted {
+            persisted.changes = 1;
+            persisted.since = state.node.clock().now();
+        }
+    }
+
+    /// Whether the store still does not write, so that the agent has to wait; it is woken when it does.
+    fn must_wait(&self, state: &AgentState<A::State>) -> bool {
+        let Some(persisted) = &state.persisted else { return false };
+        persisted.store.watch(&state.cell);
+        persisted.store.is_degraded()
+    }
+
+    /// Looks whether the state is to be given to the store: its time has come, or a checkpoint wants it.
+    pub(super) async fn save(
+        &self,
+        myself: &ActorRef<AgentMessage>,
+        state: &mut AgentState<A::State>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(persisted) = &mut state.persisted {
+            persisted.timer = false;
+        }
+        self.settle(myself, state).await?;
+        self.grant(state);
+        Ok(())
+    }
+
+    /// Answers the checkpoints whose requests are all handled, once the state was given to the store. If nothing waits in the
+    /// inbox, whatever a checkpoint waits for has ended otherwise.
+    fn grant(&self, state: &mut AgentState<A::State>) {
+        let cell = state.cell.clone();
+        let Some(keeper) = cell.keeper().filter(|keeper| keeper.is_wished()) else { return };
+        let Some(persisted) = &state.persisted else { return };
+        let wishes = keeper.take_wishes();
+        if let Some(error) = persisted.store.wrong() {
+            return answer(wishes, &Err(error));
+        }
+        let idle = cell.inbox().queued() == 0;
+        let reached = |wish: &Wish| idle || persisted.marks.of(wish.feed) >= wish.seq;
+        let (reached, early): (Vec<_>, Vec<_>) = wishes.into_iter().partition(reached);
+        early.into_iter().for_each(|wish| keeper.wish(wish));
+        if reached.is_empty() {
+            return;
+        }
+        let given = if persisted.is_changed() { self.put_or_watch(state) } else { Ok(()) };
+        match given {
+            Err(StoreError::Busy { .. }) => reached.into_iter().for_each(|wish| keeper.wish(wish)),
+            given => answer(reached, &given),
+        }
+    }
+
+    /// Before an agent sleeps: what has changed is given to the store.
+    pub(super) fn give_before_sleep(
+        &self,
+        state: &mut AgentState<A::State>,
+        snapshot: &mut Snapshot,
+    ) -> Result<(), StoreError> {
+        let Some(persisted) = &mut state.persisted else { return Ok(()) };
+        snapshot.marks = persisted.marks.clone();
+        if persisted.is_changed() {
+            persisted.store.put(&state.cell, snapshot.clone())?;
+            persisted.given();
+        }
+        Ok(())
+    }
+
+    /// The last snapshot, on a graceful stop.
+    pub(super) async fn give_before_stop(&self, state: &mut AgentState<A::State>) {
+        if !state.persisted.as_ref().is_some_and(|persisted| persisted.is_changed()) {
+            return;
+        }
+        let given = match (self.snapshot(state), &mut state.persisted) {
+            (Ok(snapshot), Some(persisted)) => {
+                state.cell.set_snapshot(snapshot.clone());
+                persisted.store.give(&state.cell, snapshot).await
+            }
+            (written, _) => written.map(drop),
+        };
+        if let Err(error) = given {
+            self.not_given(state, &error);
+        }
+    }
+}
+
+fn answer(wishes: Vec<Wish>, given: &Result<(), StoreError>) {
+    for wish in wishes {
+        // A checkpoint that has given up is no error.
+        let _ = wish.done.send(given.clone());
+    }
+}
+
+/// Answers the first request of the batch with `error`, unhandled.
+fn refuse<S>(state: &AgentState<S>, batch: &mut Batch<'_>, error: AgentError) {
+    let Some(letter) = batch.first() else { return };
+    let port = ReplyPort::bound(letter.answer.take(), None, &state.fate);
+    listen();
+    port.error(error);
+    if is_refused() {
+        state.cell.refused(batch.request(), &state.node);
+    }
+    batch.completed();
+}
