@@ -133,6 +133,15 @@ impl RouteTable {
         self.dormant.load(Ordering::Relaxed)
     }
 
+    /// Looks at what lies of every dormant agent, in no order that may be seen.
+    pub(crate) fn for_each_dormant(&self, mut look: impl FnMut(&Record)) {
+        for entry in &self.routes {
+            if let Route::Dormant(record) = &*entry {
+                look(record);
+            }
+        }
+    }
+
     /// Looks at every cell, in no order that may be seen: for sums.
     pub(crate) fn for_each(&self, mut look: impl FnMut(&AgentCell)) {
         for entry in &self.routes {

@@ -228,6 +228,8 @@ fn the_last_snapshot_comes_back() {
         let process = sandbox.run(nexus_binary!(), &file, &[]);
         let endpoint = sandbox.endpoint(&process);
         assert_eq!(endpoint.json("/debug/store")["restored"]["dormant"], 1, "{persist}");
+        let asleep = endpoint.json("/debug/agents?status=dormant");
+        assert_eq!(asleep["agents"][0]["name"], "box/a", "{asleep}");
         assert_eq!(boxes::get(&endpoint, "box/a", "count"), 99, "{persist}: after an ordered stop");
         kill(process);
     }
