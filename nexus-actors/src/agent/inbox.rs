@@ -326,6 +326,12 @@ mod tests {
         assert!(inbox.room(4).now_or_never().is_some(), "there is room: no wait");
     }
 
+    /// Goal: a letter stays within one and a half cache lines: both sides pay for each of them.
+    #[test]
+    fn letters_are_small() {
+        assert_eq!(size_of::<Letter>(), 96);
+    }
+
     /// Goal: a closed inbox takes nothing, neither new letters nor old ones, and holds nobody up.
     #[test]
     fn closed_is_closed() {

@@ -28,7 +28,7 @@ const SEQUENCE: &str = "sequence";
 const FORMAT_KNOWN: u64 = 1;
 
 /// A file at least this large, of which less than a half is used, is worth compacting while it is opened.
-const COMPACT_FROM: u64 = 64 << 20;
+pub(crate) const COMPACT_FROM: u64 = 64 << 20;
 
 /// See the module.
 pub(crate) struct Engine {
@@ -185,10 +185,10 @@ impl Engine {
         })
     }
 
-    /// Compacts the file if much of it is unused.
-    pub(crate) fn compact_if_worth(&mut self) -> Result<bool, StoreError> {
+    /// Compacts the file if it has `from` bytes and less than half of them are used.
+    pub(crate) fn compact_if_worth(&mut self, from: u64) -> Result<bool, StoreError> {
         let bytes = self.bytes();
-        if bytes < COMPACT_FROM {
+        if bytes < from {
             return Ok(false);
         }
         let used = self.guarded(|database| {

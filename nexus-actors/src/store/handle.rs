@@ -17,7 +17,7 @@ use super::checkpoint::FeedMark;
 use super::config::StoreConfig;
 use super::core::{Changes, Core, FeedRow, Health, Write};
 use super::disk::{Disk, FileDisk};
-use super::engine::Engine;
+use super::engine::{COMPACT_FROM, Engine};
 use super::error::StoreError;
 use super::format::{STATE_BYTES_MAX, Stored, encode};
 use crate::agent::{AgentCell, Snapshot};
@@ -122,7 +122,7 @@ impl Store {
     pub fn open_on(disk: Arc<dyn Disk>, config: StoreConfig) -> Result<Self, StoreError> {
         let mut engine = Engine::new(disk.clone(), config.max_bytes, config.cache_bytes);
         let opened = engine.open()?;
-        if engine.compact_if_worth()? {
+        if engine.compact_if_worth(COMPACT_FROM)? {
             tracing::info!(store = %disk.path(), bytes = engine.bytes(), "compacted");
         }
         Ok(Self {

@@ -21,6 +21,8 @@ mod disk;
 mod engine;
 mod error;
 pub mod fault;
+#[cfg(test)]
+mod file_test;
 mod format;
 mod handle;
 mod marks;
