@@ -125,6 +125,11 @@ impl Engine {
         })
     }
 
+    /// How many agents have a record.
+    pub(crate) fn agents(&mut self) -> Result<u64, StoreError> {
+        self.guarded(|database| Ok(database.begin_read()?.open_table(AGENTS)?.len()?))
+    }
+
     /// Shows every agent's record, in the order of their names, to `see`, and changes nothing. Those in which it finds damage, and
     /// how many were put aside earlier.
     pub(crate) fn read(

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use nexus_actors::Node;
-use nexus_actors::store::{Restored, StoreState, StoreStatus};
+use nexus_actors::store::{Restored, Store, StoreState};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -104,6 +104,8 @@ pub(crate) struct StoreView {
     reason: Option<String>,
     /// How long it has been degraded, in milliseconds.
     degraded_ms: Option<u64>,
+    /// Agents that have a record; null if that cannot be read now.
+    agents: Option<u64>,
     /// Length of its file in bytes.
     file_bytes: u64,
     /// The most that the file may have.
@@ -116,6 +118,8 @@ pub(crate) struct StoreView {
     commits: u64,
     /// Commits that failed since the node started.
     failures: u64,
+    /// How long the last commit took, in milliseconds; it may have failed.
+    last_commit_ms: Option<f64>,
     /// Snapshots of agents committed since the node started.
     snapshots: u64,
     /// Damaged records that were put aside, now and earlier.
@@ -127,12 +131,15 @@ pub(crate) struct StoreView {
 }
 
 impl StoreView {
-    fn new(status: StoreStatus, node: &Node, state: &DebugState) -> Self {
-        let (name, reason, degraded_ms) = match status.state {
+    #[expect(clippy::cast_precision_loss, reason = "a duration for people needs no more than 52 bits")]
+    /// May wait for the commit at hand: not for an async thread.
+    fn new(store: &Store, node: &Node, state: &DebugState) -> Self {
+        let status = store.status();
+        let (name, reason, degraded_ms) = match &status.state {
             StoreState::Ok => ("ok", None, None),
             StoreState::Degraded { reason, since, .. } => {
                 let span = node.clock().now().get().saturating_sub(since.get());
-                ("degraded", Some(reason), Some(span))
+                ("degraded", Some(reason.clone()), Some(span))
             }
         };
         let sources = state.sources();
@@ -141,12 +148,14 @@ impl StoreView {
             state: name,
             reason,
             degraded_ms,
+            agents: store.agents(),
             file_bytes: status.file_bytes,
             max_bytes: status.max_bytes,
             waiting_bytes: status.waiting_bytes,
             queue_bytes: status.queue_bytes,
             commits: status.commits,
             failures: status.failures,
+            last_commit_ms: status.last_commit_us.map(|us| us as f64 / 1000.0),
             snapshots: status.snapshots,
             damaged: status.damaged,
             restored: sources.restored.as_ref().map(RestoredView::from),
@@ -167,11 +176,11 @@ pub(crate) async fn store(State(state): State<DebugState>, mut params: Params) -
     let is_text = params.word("format", &[("json", false), ("text", true)])?;
     params.finish()?;
     let node = state.node();
-    let Some(store) = node.store() else {
+    let Some(store) = node.store().cloned() else {
         let problem = Problem::new(StatusCode::NOT_FOUND, "no_store", "the node has no store");
         return Err(problem.remedy("add `[store]` with a `path` to its topology"));
     };
-    let view = StoreView::new(store.status(), node, &state);
+    let view = state.sweep(move |state| StoreView::new(&store, state.node(), state)).await?;
     if !is_text {
         return Ok(Json(view).into_response());
     }
@@ -203,7 +212,14 @@ pub(crate) fn text(view: &Value) -> String {
     };
     line("size", format!("{}{} bytes", number("file_bytes"), of(&view["max_bytes"])));
     line("waiting", format!("{}{} bytes", number("waiting_bytes"), of(&view["queue_bytes"])));
-    line("commits", format!("{}, {} failed", number("commits"), number("failures")));
+    let last = view["last_commit_ms"].as_f64().map(|ms| format!("; the last one took {ms:.1} ms"));
+    line(
+        "commits",
+        format!("{}, {} failed{}", number("commits"), number("failures"), last.unwrap_or_default()),
+    );
+    if let Some(agents) = view["agents"].as_u64() {
+        line("agents", count(agents));
+    }
     line("snapshots", number("snapshots"));
     if let Some(restored) = view["restored"].as_object() {
         let number = |key: &str| count(restored[key].as_u64().unwrap_or(0));
@@ -248,7 +264,7 @@ mod tests {
         let view = json!({
             "path": "/var/lib/fleet/nexus.redb", "state": "degraded", "reason": "the store is full", "degraded_ms": 61_250,
             "file_bytes": 8_388_608, "max_bytes": 8_388_608, "waiting_bytes": 512, "queue_bytes": 67_108_864,
-            "commits": 1200, "failures": 3, "snapshots": 54_321, "damaged": 1,
+            "agents": 4002, "last_commit_ms": 2.34, "commits": 1200, "failures": 3, "snapshots": 54_321, "damaged": 1,
             "restored": {
                 "dormant": 4000, "declared": 2, "damaged": 1, "unclaimed": 0,
                 "not_restored": [{ "agent": "box/7", "reason": "damaged: its checksum is wrong" }],
