@@ -42,9 +42,10 @@ pub trait Deliver: Clone + fmt::Debug + Send + Sync + 'static {
 
 impl Deliver for Node {
     async fn deliver(&self, target: &Arc<str>, request: Request) -> Result<AgentId, AgentError> {
-        // A group's member is chosen here, so that it is known who must answer for the request. If none can be, the group's own
-        // error says why.
-        let member = target.strip_prefix(GROUP_PREFIX).and_then(|group| self.choose_member(group));
+        // Where the feed's place is kept, a group's member is chosen here, so that it is known who must answer for the request. If
+        // none can be, the group's own error says why.
+        let group = target.strip_prefix(GROUP_PREFIX).filter(|_| request.origin().is_some());
+        let member = group.and_then(|group| self.choose_member(group));
         let target = member.as_ref().unwrap_or(target);
         Self::deliver(self, target, request).await.map(|()| AgentId::of(target))
     }

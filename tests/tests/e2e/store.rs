@@ -1,6 +1,6 @@
 //! Stores that cannot be used, that fill up, and that people look at.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::durable::kill;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const EACH_UPDATE: &str = "\"each-update\"";
+const ON_HIBERNATE: &str = "\"on-hibernate\"";
 
 fn stop(process: Process) {
     process.signal(Signal::TERM);
@@ -193,7 +194,7 @@ fn seeded_full_disk() {
 }
 
 /// A topology with a feed of numbers into a box that is kept.
-fn numbers(sandbox: &Sandbox, source: &str, more: &str) -> std::path::PathBuf {
+fn numbers(sandbox: &Sandbox, persist: &str, source: &str, more: &str) -> PathBuf {
     let text = format!(
         r#"
         [store]
@@ -203,7 +204,7 @@ fn numbers(sandbox: &Sandbox, source: &str, more: &str) -> std::path::PathBuf {
         [[agent]]
         name = "sum"
         behavior = "kv"
-        persist = "on-hibernate"
+        persist = {persist}
 
         [[feed]]
         name = "numbers"
@@ -237,7 +238,7 @@ fn run_to_its_end(sandbox: &Sandbox, file: &Path) -> (Option<i32>, Value) {
 fn another_source_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("n.csv", csv(1000));
-    let file = numbers(&sandbox, "n.csv", "replay = { rate = 2000.0 }");
+    let file = numbers(&sandbox, ON_HIBERNATE, "n.csv", "replay = { rate = 2000.0 }");
     let process = sandbox.run(nexus_binary!(), &file, &[]);
     let endpoint = sandbox.endpoint(&process);
     let kept = until("a checkpoint", LIMIT, || {
@@ -246,7 +247,7 @@ fn another_source_is_refused() {
     kill(process);
 
     sandbox.write("n.csv", csv(1001));
-    let file = numbers(&sandbox, "n.csv", "");
+    let file = numbers(&sandbox, ON_HIBERNATE, "n.csv", "");
     let (code, said) = run_to_its_end(&sandbox, &file);
     assert_eq!((code, &said["feeds"][0]["state"]), (Some(Exit::Failed.code().into()), &json!("failed")));
     let error = said["feeds"][0]["error"].as_str().unwrap();
@@ -262,11 +263,41 @@ fn another_source_is_refused() {
     stop(process);
 }
 
+/// Goal: while the store cannot write, a feed into agents that are kept waits and loses nothing; it completes when there is room, and
+/// its effect is that of an undisturbed run, also after a kill. Method: the running node may suddenly not write its file at all.
+#[test]
+fn a_feed_waits_for_a_full_store() {
+    const ROWS: u64 = 3000;
+    for persist in [EACH_UPDATE, ON_HIBERNATE] {
+        let sandbox = Sandbox::new();
+        sandbox.write("n.csv", csv(ROWS));
+        let file = numbers(&sandbox, persist, "n.csv", "replay = { rate = 3000.0 }");
+        let process = sandbox.run(nexus_binary!(), &file, &[]);
+        let endpoint = sandbox.endpoint(&process);
+        let feed = || endpoint.json("/debug/feeds")["feeds"][0].clone();
+        until("it runs", LIMIT, || (feed()["confirmed"].as_u64().unwrap() > 300).then_some(()));
+        process.limit_files(Some(1));
+        until("the store is full", LIMIT, || (endpoint.get("/readyz").status == 503).then_some(()));
+        until("a checkpoint fails", LIMIT, || feed()["checkpoint"]["error"].as_str().map(drop));
+        let held = feed();
+        assert_eq!(held["state"], "running", "{persist}: {held}");
+        assert!(held["confirmed"].as_u64().unwrap() < ROWS, "{persist}: {held}");
+        process.limit_files(None);
+        until("it completes", LIMIT, || (feed()["state"] == "completed").then_some(()));
+        let (kept, sum) = (feed()["checkpoint"]["position"].clone(), ROWS * (ROWS + 1) / 2);
+        assert_eq!((kept, boxes::get(&endpoint, "sum", "n")), (json!(ROWS), sum), "{persist}");
+        kill(process);
+        let process = sandbox.run(nexus_binary!(), &file, &[]);
+        assert_eq!(boxes::get(&sandbox.endpoint(&process), "sum", "n"), sum, "{persist}");
+        stop(process);
+    }
+}
+
 /// Goal: what cannot be read again says so in the check and in its status, and is fed all the same.
 #[test]
 fn standard_input_begins_anew() {
     let sandbox = Sandbox::new();
-    let file = numbers(&sandbox, "-", "");
+    let file = numbers(&sandbox, ON_HIBERNATE, "-", "");
     let why = "standard input cannot be read again";
     let checked = nexus(&sandbox, &["check", file.to_str().unwrap()]);
     assert!(checked.code == Some(0) && checked.stdout.contains(why), "{checked:?}");
