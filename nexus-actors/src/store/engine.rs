@@ -30,6 +30,9 @@ const FORMAT_KNOWN: u64 = 1;
 /// A file at least this large, of which less than a half is used, is worth compacting while it is opened.
 pub(crate) const COMPACT_FROM: u64 = 64 << 20;
 
+/// Agents whose record is damaged, and what is wrong with it.
+pub(crate) type Damaged = Vec<(Arc<str>, String)>;
+
 /// See the module.
 pub(crate) struct Engine {
     disk: Arc<dyn Disk>,
@@ -135,7 +138,7 @@ impl Engine {
     pub(crate) fn read(
         &mut self,
         mut see: impl FnMut(&str, &[u8]) -> Result<(), String>,
-    ) -> Result<(Vec<(Arc<str>, String)>, u64), StoreError> {
+    ) -> Result<(Damaged, u64), StoreError> {
         self.guarded(|database| {
             let transaction = database.begin_read()?;
             let mut damaged = Vec::new();
