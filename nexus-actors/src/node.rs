@@ -330,12 +330,6 @@ impl Node {
         }
     }
 
-    /// An agent that sleeps from the start.
-    pub(crate) fn lay_out(&self, name: &Arc<str>, record: Record) {
-        self.routes().lay_out(AgentId::of(name), record);
-        self.inner.groups.follow(name, || Membership::Asleep);
-    }
-
     /// The family and the name of a dormant agent, and what lies there of it.
     pub(crate) fn dormant(&self, id: AgentId) -> Option<(Arc<Family>, String, Record)> {
         let record = self.routes().dormant(id)?;

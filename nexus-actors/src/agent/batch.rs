@@ -8,7 +8,8 @@ use crate::error::AgentError;
 use crate::route::{DeadLetterReason, DeadLetters};
 
 /// Letters in the consumer's hands. However the handling of one is cut short (an error, a panic, a kill), the batch is dropped:
-/// the letter at hand is dead-lettered, everybody its behavior left waiting is answered, and the rest goes back to the inbox; if
+/// the letter at hand is dead-lettered, everybody its behavior left waiting is answered, and the rest goes back to the inbox, with
+/// those before it whose changes are lost with the actor and whose sender will not send again; if
 /// the agent has stopped meanwhile, to the dead letters.
 pub(crate) struct Batch<'a> {
     cell: &'a AgentCell,
@@ -20,6 +21,10 @@ pub(crate) struct Batch<'a> {
     /// Whether the first letter is at hand: its behavior has a copy, whose parts are reference-counted or small.
     handling: bool,
     error: Option<String>,
+    /// Letters that were handled and are handled again if the batch is cut short: what they changed is not stored yet.
+    unsettled: Letters,
+    /// Whether the next one that is handled joins them.
+    unsettles: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -30,13 +35,32 @@ impl<'a> Batch<'a> {
         fate: &'a Fate,
         spare: Letters,
     ) -> Self {
-        Self { cell, dead, fate, letters: spare, from_inbox: true, handling: false, error: None }
+        Self::new(cell, dead, fate, spare, true)
     }
 
     /// A letter that came past the inbox.
     pub(crate) fn direct(cell: &'a AgentCell, dead: &'a DeadLetters, fate: &'a Fate, letter: Letter) -> Self {
-        let letters = Letters::from([letter]);
-        Self { cell, dead, fate, letters, from_inbox: false, handling: false, error: None }
+        Self::new(cell, dead, fate, Letters::from([letter]), false)
+    }
+
+    const fn new(
+        cell: &'a AgentCell,
+        dead: &'a DeadLetters,
+        fate: &'a Fate,
+        letters: Letters,
+        from_inbox: bool,
+    ) -> Self {
+        Self {
+            cell,
+            dead,
+            fate,
+            letters,
+            from_inbox,
+            handling: false,
+            error: None,
+            unsettled: Letters::new(),
+            unsettles: false,
+        }
     }
 
     /// The oldest letter.
@@ -63,11 +87,28 @@ impl<'a> Batch<'a> {
     #[inline]
     pub(crate) fn completed(&mut self) {
         self.handling = false;
-        self.letters.pop_front();
+        let done = self.letters.pop_front();
         if self.from_inbox {
+            if self.unsettles {
+                self.unsettled.extend(done);
+                return;
+            }
             self.cell.processed();
         } else {
             self.cell.direct(true);
+        }
+    }
+
+    /// Whether letters that are handled from now on are handled again should the batch be cut short before it is
+    /// [settled](Self::settled). Not for letters that somebody waits for.
+    pub(crate) const fn set_unsettles(&mut self, unsettles: bool) {
+        self.unsettles = unsettles;
+    }
+
+    /// What the letters so far have changed is stored, or stays without it.
+    pub(crate) fn settled(&mut self) {
+        for _ in self.unsettled.drain(..) {
+            self.cell.processed();
         }
     }
 
@@ -91,6 +132,7 @@ impl<'a> Batch<'a> {
 
     /// Gives back what is left, and returns an empty buffer.
     pub(crate) fn finish(mut self) -> Letters {
+        self.settled();
         self.give_back();
         std::mem::take(&mut self.letters)
     }
@@ -110,6 +152,10 @@ impl Drop for Batch<'_> {
             let crashed = AgentError::Crashed { reason };
             self.bury(DeadLetterReason::Crashed, crashed.clone());
             self.fate.end(crashed);
+        }
+        if !self.unsettled.is_empty() {
+            self.unsettled.append(&mut self.letters);
+            std::mem::swap(&mut self.unsettled, &mut self.letters);
         }
         self.give_back();
     }

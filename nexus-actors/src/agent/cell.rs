@@ -19,6 +19,7 @@ use super::keeper::Keeper;
 use super::level::Level;
 use super::message::{AgentMessage, HostMessage, Request};
 use super::reply::heard;
+use super::tally::Tally;
 use crate::clock::Millis;
 use crate::error::AgentError;
 use crate::node::Node;
@@ -99,31 +100,6 @@ pub struct AgentOverview {
     pub uptime_ms: u64,
     /// Its last exits, newest last.
     pub exits: Vec<AgentExit>,
-}
-
-/// Message counters; sums of them obey `sent = processed + rejected + dead_lettered + queued`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// Every attempt to send.
-    pub sent: u64,
-    /// Handled to the end.
-    pub processed: u64,
-    /// Refused: inbox full.
-    pub rejected: u64,
-    /// Accepted or addressed to nobody, and not handled to the end.
-    pub dead_lettered: u64,
-    /// Waiting or being handled.
-    pub queued: u64,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.sent += other.sent;
-        self.processed += other.processed;
-        self.rejected += other.rejected;
-        self.dead_lettered += other.dead_lettered;
-        self.queued += other.queued;
-    }
 }
 
 /// What became of a letter.

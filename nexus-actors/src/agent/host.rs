@@ -21,7 +21,7 @@ use super::hibernate::lifecycle::Phase;
 use super::inbox::{Letter, Letters};
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
-use super::persist::Persisted;
+use super::persisted::Persisted;
 use super::reply::{Answer, Fate, ReplyPort, is_refused, listen};
 use crate::error::AgentError;
 use crate::node::Node;

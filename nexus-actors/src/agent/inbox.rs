@@ -23,9 +23,9 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::cell::Tally;
 use super::message::Request;
 use super::reply::Answer;
+use super::tally::Tally;
 
 /// A request in an inbox. Kept small: both sides pay for every cache line of it.
 #[derive(Debug)]

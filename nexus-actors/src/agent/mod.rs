@@ -22,15 +22,17 @@ mod message;
 mod name_pattern;
 mod payload;
 mod persist;
+mod persisted;
 mod reactive;
 mod reply;
 mod start;
 #[cfg(test)]
 mod start_test;
+mod tally;
 
 pub use behavior::{AgentSpec, Behaviors};
 pub(crate) use cell::{AgentCell, Sent};
-pub use cell::{AgentExit, AgentOverview, AgentStatus, Tally};
+pub use cell::{AgentExit, AgentOverview, AgentStatus};
 pub use durable::Durable;
 pub(crate) use durable::Snapshot;
 pub use family::AgentTemplate;
@@ -49,3 +51,4 @@ pub use reactive::{Reactive, serve};
 pub(crate) use reply::Answer;
 pub use reply::{Reply, ReplyPort};
 pub use start::FamilyRules;
+pub use tally::Tally;

@@ -12,64 +12,20 @@
 //! first, whose senders hear of it, and never the second, which a feed sends once. What a feed's batch has changed stays, and is
 //! written before anything more is changed.
 
-use std::sync::Arc;
-
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::batch::Batch;
 use super::behavior::AgentSpec;
-use super::durable::{Codec, Snapshot};
+use super::durable::Snapshot;
 use super::host::{Agent, AgentState};
 use super::inbox::Letter;
-use super::keeper::Keeper;
-use super::ledger::Ledger;
-use super::message::{AgentMessage, HostMessage, Operation, Request};
+use super::message::{AgentMessage, HostMessage};
+use super::persisted::{Admit, not_stored};
 use super::reply::{ReplyPort, is_refused, listen};
-use crate::clock::Millis;
 use crate::error::AgentError;
-use crate::store::{Due, Marks, Persist, Store, StoreError, Wish};
+use crate::store::{Due, StoreError, Wish};
 use crate::telemetry::Event;
 use crate::text::{REASON_BYTES_MAX, cut};
-
-/// What the host of a persisted agent knows beside its behavior's state.
-#[derive(Debug)]
-pub(super) struct Persisted {
-    store: Store,
-    persist: Persist,
-    /// For going back to a snapshot.
-    spec: AgentSpec,
-    /// The state it began with, while nothing is stored: what a failed first commit goes back to.
-    initial: Option<Snapshot>,
-    marks: Marks,
-    /// Requests that may have changed the state, or the marks, since it was last given to the store.
-    changes: u64,
-    /// When the first of them was handled.
-    since: Millis,
-    /// Whether they come from a feed.
-    fed: bool,
-    /// Those among them that nobody waits for: told of if they are undone.
-    told: Vec<Request>,
-    /// Whether a look at the time is on its way.
-    timer: bool,
-    ledger: Arc<Ledger>,
-    /// Whether the answer to the request at hand is withheld.
-    withhold: bool,
-}
-
-/// What to do with the first letter of a batch.
-enum Admit {
-    /// There is none.
-    Empty,
-    /// It was handled before: its feed was resumed.
-    Skip,
-    /// What was changed so far must be stored first.
-    Settle,
-    /// It would change what cannot be stored.
-    Refuse(AgentError),
-    /// The same, and its sender would not hear of it.
-    Wait,
-    Handle,
-}
 
 /// How the serving of a batch ended.
 #[derive(PartialEq, Eq)]
@@ -80,107 +36,6 @@ enum Served {
     Enough,
     /// The next letter waits for the store.
     Stalled,
-}
-
-impl Persisted {
-    /// For an agent that starts from a snapshot with `marks`, or else with the state that `codec` writes of `state`.
-    pub(super) fn start<A: Actor>(
-        spec: AgentSpec,
-        keeper: &Keeper,
-        marks: Option<Marks>,
-        codec: &Codec<A>,
-        state: &A::State,
-    ) -> Result<Option<Box<Self>>, AgentError> {
-        let Some(store) = spec.node.store().cloned() else { return Ok(None) };
-        let persist = keeper.persist;
-        let initial = match &marks {
-            None if persist == Persist::EachUpdate => Some((codec.write)(state)?),
-            _ => None,
-        };
-        Ok(Some(Box::new(Self {
-            store,
-            persist,
-            spec,
-            initial,
-            marks: marks.unwrap_or_default(),
-            changes: 0,
-            since: Millis::ZERO,
-            fed: false,
-            told: Vec::new(),
-            timer: false,
-            ledger: Arc::default(),
-            withhold: false,
-        })))
-    }
-
-    /// Where the answer to the request at hand waits for the commit, if it does.
-    pub(super) fn withholds(&self) -> Option<&Arc<Ledger>> {
-        self.withhold.then_some(&self.ledger)
-    }
-
-    /// Whether the state differs from what was given to the store.
-    pub(super) const fn is_changed(&self) -> bool {
-        self.changes > 0
-    }
-
-    fn admit(&mut self, batch: &mut Batch<'_>) -> Admit {
-        let Some(Letter { request, .. }) = batch.first() else { return Admit::Empty };
-        let origin = request.origin();
-        if origin.is_some_and(|origin| self.marks.has(origin)) {
-            return Admit::Skip;
-        }
-        self.withhold = false;
-        if self.persist != Persist::EachUpdate {
-            return Admit::Handle;
-        }
-        if changes(request) {
-            if let Some(error) = self.store.wrong() {
-                return if origin.is_some() { Admit::Wait } else { Admit::Refuse(not_stored(&error)) };
-            }
-            if self.changes > 0 && self.fed != origin.is_some() {
-                return Admit::Settle;
-            }
-            self.ledger.hold();
-            self.withhold = true;
-        } else {
-            // It may see what is not stored yet.
-            self.withhold = self.changes > 0;
-        }
-        Admit::Handle
-    }
-
-    /// The request was handled, or will never be.
-    fn handled(&mut self, request: &Request, asked: bool, now: impl FnOnce() -> Millis) {
-        if !changes(request) {
-            return;
-        }
-        if self.changes == 0 {
-            self.since = now();
-            self.fed = request.origin().is_some();
-        }
-        self.changes += 1;
-        match request.origin() {
-            Some(origin) => self.marks.advance(origin),
-            None if self.persist == Persist::EachUpdate && !asked => self.told.push(request.clone()),
-            None => {}
-        }
-    }
-
-    /// The state was given to the store.
-    fn given(&mut self) {
-        self.changes = 0;
-        self.told.clear();
-        self.initial = None;
-    }
-}
-
-/// Whether handling it may change what is stored. A feed's query moves the mark.
-fn changes(request: &Request) -> bool {
-    request.operation != Operation::Query || request.origin().is_some()
-}
-
-fn not_stored(error: &StoreError) -> AgentError {
-    AgentError::NotStored { reason: error.to_string() }
 }
 
 /// An answer for those whose changes are gone with the actor.
@@ -206,6 +61,7 @@ where
         loop {
             let served = self.serve(&myself, state, &mut batch).await?;
             self.settle(&myself, state).await?;
+            batch.settled();
             if served != Served::All {
                 state.spare = batch.finish();
                 self.grant(state);
@@ -259,6 +115,7 @@ where
                 Admit::Skip => batch.completed(),
                 Admit::Settle => {
                     self.settle(myself, state).await?;
+                    batch.settled();
                     continue;
                 }
                 Admit::Refuse(error) => refuse(state, batch, error),

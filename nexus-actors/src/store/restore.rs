@@ -8,6 +8,7 @@ use super::error::StoreError;
 use super::format::{Stored, decode};
 use crate::agent::{AgentId, Record};
 use crate::node::Node;
+use crate::route::Membership;
 use crate::telemetry::Event;
 
 /// Agents named one by one in [`Restored`], at most; more are counted.
@@ -93,7 +94,8 @@ impl Node {
             ));
         }
         let record = Record::of(&family, name, stored.level, stored.incarnation, &stored.snapshot);
-        self.lay_out(&name.into(), record);
+        self.routes().lay_out(AgentId::of(name), record);
+        self.groups().follow(&name.into(), || Membership::Asleep);
         Ok(Home::Family)
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::FaultDisk;
 use super::testing::{LIMIT, Site, Sums, add, behaviors, family, fed, open, start, sums, template};
-use super::{FeedMark, Persist, StoreConfig, StoreError, StoreState};
+use super::{FeedMark, Origin, Persist, StoreConfig, StoreError, StoreState};
 use crate::agent::{AgentId, AgentMessage, AgentSpec, AgentStatus, Behaviors, Durable, Payload, Request};
 use crate::clock::Clock;
 use crate::error::AgentError;
@@ -240,6 +240,28 @@ async fn feeds_wait_for_the_store() {
     disk.power_loss(&mut Seed::new(5).stream("power"));
     site.kill().await;
     assert_eq!(Site::new(&disk).await.sum("each/a").await, Ok(of(9, 9)));
+}
+
+/// Goal: a feed's request that crashes its agent is a dead letter, and of those before it in the batch, which nobody sends again,
+/// nothing is lost under each-update.
+#[tokio::test(start_paused = true)]
+async fn a_poisoned_feed_loses_the_poison_only() {
+    let disk = FaultDisk::new();
+    let site = Site::new(&disk).await;
+    let feed = site.store.feed_number("flights").unwrap();
+    site.add("each/a", 1).await.unwrap();
+    for seq in 1..=40 {
+        let poison = Request::action("crash", Payload::EMPTY).from_feed(Origin::new(feed, seq).unwrap());
+        let request = if seq % 10 == 7 { poison } else { fed(feed, seq, 1) };
+        site.node.deliver("each/a", request).await.unwrap();
+    }
+    assert_eq!(site.sum("each/a").await, Ok(of(37, 37)));
+    let tally = site.node.tally();
+    assert_eq!((tally.sent, tally.processed, tally.dead_lettered, tally.queued), (42, 38, 4, 0));
+    site.node.checkpoint(mark(40), vec![(AgentId::of("each/a"), 40)]).await.unwrap();
+    disk.power_loss(&mut Seed::new(6).stream("power"));
+    site.kill().await;
+    assert_eq!(Site::new(&disk).await.sum("each/a").await, Ok(of(37, 37)));
 }
 
 /// Goal: a checkpoint does not wait for agents that will never come to the place: dormant, stopped, unknown, not stored, or without

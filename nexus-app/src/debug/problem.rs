@@ -131,6 +131,7 @@ impl IntoResponse for Problem {
 /// | `crashed`, `no_reply` | 502 | the agent behind this endpoint gave no valid answer |
 /// | `too_many_agents` | 503 | the node's limit is reached |
 /// | `no_member` | 503 | nobody in the group takes messages now |
+/// | `not_stored` | 503 | the agent answers only what it has stored, and its store does not write |
 /// | `timed_out`, `deadline_exceeded` | 504 | no answer in time |
 impl From<AgentError> for Problem {
     fn from(error: AgentError) -> Self {
