@@ -58,27 +58,23 @@ where
         // Dropped after the batch, which has its own last words for the letter at hand.
         let _withheld = state.persisted.as_ref().map(|persisted| persisted.ledger.guard(cut_short));
         let mut batch = Batch::from_inbox(&cell, node.dead_letters(), &fate, spare);
-        loop {
-            let served = self.serve(&myself, state, &mut batch).await?;
-            self.settle(&myself, state).await?;
-            batch.settled();
-            if served != Served::All {
-                state.spare = batch.finish();
-                self.grant(state);
-                if served == Served::Enough || !self.must_wait(state) {
-                    // Fails only when the actor is about to end; its successor wakes itself.
-                    let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
-                }
-                return Ok(());
-            }
-            self.grant(state);
-            if cell.inbox().rest() {
-                if state.hibernate_after.is_some() {
-                    cell.rested(node.clock().now());
-                }
-                return Ok(());
-            }
+        let served = self.serve(&myself, state, &mut batch).await?;
+        self.settle(&myself, state).await?;
+        state.spare = batch.finish();
+        self.grant(state);
+        let goes_on = match served {
+            Served::Enough => true,
+            Served::Stalled => !self.must_wait(state),
+            Served::All => !cell.inbox().rest(),
+        };
+        if goes_on {
+            // In another turn, so that stop and control messages get theirs. Fails only when the actor is about to end; its
+            // successor wakes itself.
+            let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
+        } else if served == Served::All && state.hibernate_after.is_some() {
+            cell.rested(node.clock().now());
         }
+        Ok(())
     }
 
     /// Handles a letter that came past the inbox.
