@@ -67,7 +67,7 @@ pub enum Place {
 pub struct KeptPlace {
     /// The feed's number in the store, by which agents know its requests.
     pub number: u16,
-    /// What tells the feed's sequence from another: see [`digest`](super::digest).
+    /// What tells the feed's sequence from another: a digest of its mapping and its source.
     pub digest: u64,
     /// Requests that an earlier process confirmed and kept.
     pub confirmed: u64,
