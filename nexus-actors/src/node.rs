@@ -350,10 +350,16 @@ impl Node {
     /// The family and the name of a dormant agent, and what lies there of it.
     pub(crate) fn dormant(&self, id: AgentId) -> Option<(Arc<Family>, String, Record)> {
         let record = self.routes().dormant(id)?;
-        let parts = record.parts();
-        let family = self.inner.families.read()[parts.family as usize].clone();
-        let name = format!("{}{}", family.pattern.prefix(), parts.key);
+        let family = self.inner.families.read()[record.parts().family as usize].clone();
+        let name = self.name_of(&record);
         Some((family, name, record))
+    }
+
+    /// The name of the agent that `record` lies there for.
+    pub(crate) fn name_of(&self, record: &Record) -> String {
+        let parts = record.parts();
+        let families = self.inner.families.read();
+        format!("{}{}", families[parts.family as usize].pattern.prefix(), parts.key)
     }
 
     pub(crate) fn family_of(&self, name: &str) -> Option<Arc<Family>> {

@@ -94,19 +94,34 @@ impl Endpoint {
     /// If no answer comes.
     #[must_use]
     pub fn post_json(&self, path: &str, body: &Value) -> Answer {
+        self.try_post_json(path, body).expect("the endpoint answers")
+    }
+
+    /// Posts JSON to `path` of a node that may be killed meanwhile.
+    ///
+    /// # Errors
+    /// No whole answer came.
+    pub fn try_post_json(&self, path: &str, body: &Value) -> io::Result<Answer> {
         let (head, body) = (self.head("POST", path), body.to_string());
-        self.request(&format!(
+        self.try_request(&format!(
             "{head}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         ))
     }
 
     fn request(&self, request: &str) -> Answer {
-        let mut stream = self.connect();
-        stream.write_all(request.as_bytes()).expect("the endpoint reads");
+        self.try_request(request).expect("the endpoint answers")
+    }
+
+    fn try_request(&self, request: &str) -> io::Result<Answer> {
+        let mut stream = TcpStream::connect_timeout(&self.address, ANSWER_MAX)?;
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        stream.set_write_timeout(Some(ANSWER_MAX))?;
+        stream.write_all(request.as_bytes())?;
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("the endpoint answers and closes");
-        parse(&bytes).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)))
+        stream.read_to_end(&mut bytes)?;
+        parse(&bytes)
+            .ok_or_else(|| io::Error::other(format!("no answer: {:?}", String::from_utf8_lossy(&bytes))))
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nexus_app::cli::runtime_file;
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
 use crate::http::Endpoint;
@@ -219,6 +219,15 @@ impl Process {
     #[must_use]
     pub fn id(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
+    }
+
+    /// From now on no file it writes can be larger than this.
+    ///
+    /// # Panics
+    /// If that is not permitted.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(self.pid), Resource::Fsize, limit).expect("it is our child");
     }
 
     /// Whether it has ended.

@@ -148,6 +148,15 @@ impl RouteTable {
         self.live.for_each(look);
     }
 
+    /// Looks at what lies of every dormant agent, in no order that may be seen.
+    pub(crate) fn for_each_dormant(&self, mut look: impl FnMut(&Record)) {
+        for entry in &self.routes {
+            if let Route::Dormant(record) = &*entry {
+                look(record);
+            }
+        }
+    }
+
     /// All cells, sorted by name, so that no hash order is ever seen.
     pub(crate) fn cells(&self) -> Vec<Arc<AgentCell>> {
         let mut cells = Vec::new();

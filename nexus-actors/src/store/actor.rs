@@ -100,7 +100,11 @@ impl Actor for StoreActor {
 
 async fn commit(node: &Node, store: &Store, changes: Arc<Changes>) {
     let (engine, written) = (store.clone(), changes.clone());
+    let began = node.clock().nanos();
     let result = blocking(move || engine.write(&written)).await;
+    let took = Duration::from_nanos(node.clock().nanos().saturating_sub(began));
+    node.metrics().commit_duration(took);
+    store.took(took);
     let Ended { answers, news } = store.core().lock().ended(node.clock().now(), result.clone());
     if result.is_ok() {
         store.committed(&changes);

@@ -30,6 +30,9 @@ const FORMAT_KNOWN: u64 = 1;
 /// A file at least this large, of which less than a half is used, is worth compacting while it is opened.
 pub(crate) const COMPACT_FROM: u64 = 64 << 20;
 
+/// Agents whose record is damaged, and what is wrong with it.
+pub(crate) type Damaged = Vec<(Arc<str>, String)>;
+
 /// See the module.
 pub(crate) struct Engine {
     disk: Arc<dyn Disk>,
@@ -122,6 +125,30 @@ impl Engine {
             }
             transaction.commit()?;
             Ok(())
+        })
+    }
+
+    /// How many agents have a record.
+    pub(crate) fn agents(&mut self) -> Result<u64, StoreError> {
+        self.guarded(|database| Ok(database.begin_read()?.open_table(AGENTS)?.len()?))
+    }
+
+    /// Shows every agent's record, in the order of their names, to `see`, and changes nothing. Those in which it finds damage, and
+    /// how many were put aside earlier.
+    pub(crate) fn read(
+        &mut self,
+        mut see: impl FnMut(&str, &[u8]) -> Result<(), String>,
+    ) -> Result<(Damaged, u64), StoreError> {
+        self.guarded(|database| {
+            let transaction = database.begin_read()?;
+            let mut damaged = Vec::new();
+            for entry in transaction.open_table(AGENTS)?.iter()? {
+                let (name, record) = entry?;
+                if let Err(reason) = see(name.value(), record.value()) {
+                    damaged.push((name.value().into(), reason));
+                }
+            }
+            Ok((damaged, transaction.open_table(DAMAGED)?.len()?))
         })
     }
 

@@ -87,7 +87,12 @@ impl StoreError {
     pub(crate) fn io(error: &std::io::Error) -> Self {
         let reason: Arc<str> = error.to_string().into();
         match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full { reason },
+            // The last one is `RLIMIT_FSIZE`.
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge => Self::Full { reason },
+            // So redb calls a file that is none of its own, or not all of it.
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => Self::Damaged { reason },
             _ => Self::Io { reason },
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -25,6 +26,9 @@ use crate::clock::Millis;
 
 /// Whoever waits for a commit.
 pub(super) type Waiter = oneshot::Sender<Result<(), StoreError>>;
+
+/// How long whoever only looks waits for the commit at hand.
+const LOOK_MAX: Duration = Duration::from_millis(200);
 
 /// Whether the store writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +69,8 @@ pub struct StoreStatus {
     pub snapshots: u64,
     /// Commits that failed since the node started.
     pub failures: u64,
+    /// How long the last commit took, in microseconds; it may have failed.
+    pub last_commit_us: Option<u64>,
     /// Damaged records that were put aside, now and earlier.
     pub damaged: u64,
 }
@@ -95,6 +101,8 @@ struct Inner {
     commits: AtomicU64,
     snapshots: AtomicU64,
     failures: AtomicU64,
+    /// Microseconds; 0 before the first.
+    last_commit: AtomicU64,
     damaged: AtomicU64,
 }
 
@@ -141,6 +149,7 @@ impl Store {
                 commits: AtomicU64::new(0),
                 snapshots: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
+                last_commit: AtomicU64::new(0),
                 damaged: AtomicU64::new(opened.damaged),
             }),
         })
@@ -175,6 +184,7 @@ impl Store {
             commits: inner.commits.load(Ordering::Relaxed),
             snapshots: inner.snapshots.load(Ordering::Relaxed),
             failures: inner.failures.load(Ordering::Relaxed),
+            last_commit_us: Some(inner.last_commit.load(Ordering::Relaxed)).filter(|took| *took > 0),
             damaged: inner.damaged.load(Ordering::Relaxed),
         }
     }
@@ -186,6 +196,25 @@ impl Store {
         let (name, row) = feeds.get_key_value(name)?;
         let (position, digest) = row.mark?;
         Some(FeedMark { feed: name.clone(), position, digest })
+    }
+
+    /// How far all feeds had come at their last checkpoints, by name.
+    pub(super) fn marks(&self) -> Vec<FeedMark> {
+        let feeds = self.inner.feeds.lock();
+        let mark = |(name, row): (&Arc<str>, &FeedRow)| {
+            row.mark.map(|(position, digest)| FeedMark { feed: name.clone(), position, digest })
+        };
+        feeds.iter().filter_map(mark).collect()
+    }
+
+    /// How many agents have a record; `None` if that cannot be read now, as when a commit is at hand and takes long. Blocks for
+    /// that time.
+    #[must_use]
+    pub fn agents(&self) -> Option<u64> {
+        if self.is_degraded() {
+            return None;
+        }
+        self.inner.engine.try_lock_for(LOOK_MAX)?.agents().ok()
     }
 
     /// The number of the feed `name`: the same ever after, and on disk before any snapshot that uses it.
@@ -385,6 +414,12 @@ impl Store {
         for (name, row) in changes.feeds.iter().filter(|(_, row)| row.mark.is_some()) {
             feeds.insert(name.clone(), row.clone());
         }
+    }
+
+    /// A commit took so long.
+    pub(super) fn took(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.inner.last_commit.store(us, Ordering::Relaxed);
     }
 
     pub(super) fn set_degraded(&self, degraded: bool) {

@@ -8,11 +8,12 @@
 //!
 //! While one commit runs, what all agents give is gathered for the next: group commit without waiting for company. After a failure
 //! the file is closed and opened again (redb then stands at its last commit), with back-off; meanwhile the store is *degraded*, and
-//! says so. The core decides, `actor.rs` carries out, `engine.rs` is the only part that knows redb.
+//! says so. The core decides, `actor` carries out, `engine` is the only part that knows redb.
 
 mod actor;
 mod checkpoint;
 mod config;
+mod contents;
 mod core;
 #[cfg(test)]
 mod core_test;
@@ -37,6 +38,7 @@ mod testing;
 pub use checkpoint::FeedMark;
 pub(crate) use checkpoint::Wish;
 pub use config::{FILE_NAME, MAX_BYTES_MIN, StoreConfig};
+pub use contents::Contents;
 pub use disk::Disk;
 pub use error::StoreError;
 pub use handle::{Store, StoreState, StoreStatus};

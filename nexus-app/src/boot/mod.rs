@@ -3,6 +3,7 @@
 //! ```text
 //! nexus (one_for_one)
 //! ├── schedulers   looks at the runtimes that agents live on
+//! ├── store        writes the state of agents that are kept, with [store]
 //! ├── agents.sup   what the topology declares
 //! ├── hibernator   where agents hibernate
 //! ├── performance.monitor   relieves memory, CPU and imbalance
@@ -11,13 +12,16 @@
 //! ```
 //!
 //! Started in this order, so that whoever watches sees the feeds begin; stopped in reverse, so that the feeds stop first and
-//! the agents last.
+//! the agents last. So feeds keep their places while the agents live, agents write their last state while the store does, and the
+//! store closes its file when nobody writes any more.
 
 mod performance;
 mod schedulers;
+mod store;
 mod tree;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ use nexus_actors::clock::Clock;
 use nexus_actors::performance::PerformanceConfigError;
 use nexus_actors::rng::Seed;
 use nexus_actors::scheduler::SchedulersActor;
+use nexus_actors::store::StoreError;
 use nexus_actors::supervision::{
     ChildSpec, ExitReason, Restart, Root, RootError, SupervisorEnv, SupervisorSpec,
 };
@@ -56,6 +61,16 @@ pub enum BootError {
     /// The performance monitor's settings contradict each other.
     #[error(transparent)]
     Performance(#[from] PerformanceConfigError),
+    /// The store cannot be used. Nothing in it is changed.
+    #[error("the store {} cannot be used{}{remedy}", path.display(), if remedy.is_empty() { "" } else { ": " })]
+    Store {
+        /// Its file.
+        path: PathBuf,
+        /// What to do, where the reason does not say it.
+        remedy: &'static str,
+        /// Why.
+        source: StoreError,
+    },
     /// The topology asks for something this binary or its limits do not have.
     #[error(transparent)]
     Declare(#[from] DeclareError),
@@ -100,6 +115,7 @@ pub async fn start(
     let clock = Clock::start();
     let telemetry = Telemetry::start(&topology.telemetry, topology.node_name())?;
     let schedulers = schedulers::start(topology.schedulers.config()).await?;
+    let store = store::open(&topology).await?;
     let config = NodeConfig {
         name: topology.node_name().into(),
         seed: Seed::new(topology.node.seed),
@@ -108,19 +124,22 @@ pub async fn start(
         dead_letters: topology.limits.dead_letters as usize,
         events: topology.limits.events as usize,
         schedulers: Some(schedulers.0.clone()),
-        store: None,
+        store,
     };
     let node = Node::new(config, behaviors, clock, &telemetry.meter());
-    let readiness = Arc::new(Readiness::awaiting(["tree"]));
-    let base_dir = topology.base_dir.clone();
-    let feeds: Vec<_> =
-        topology.feed.iter().map(|feed| FeedSlot::new(feed.clone(), &base_dir, clock)).collect();
+    let readiness = Arc::new(Readiness::awaiting(["tree"]).watching(node.store().cloned()));
+    let feeds = store::feeds(&topology, node.store(), clock).await?;
     let root_slot: RootSlot = Arc::new(OnceLock::new());
 
     let own = |name| SupervisorSpec::new(name).intensity(topology.node.intensity, topology.node.period);
     let look = ChildSpec::actor("schedulers", || SchedulersActor, schedulers.0.clone());
     let look = look.label(topology.schedulers.config().policy.name());
-    let mut spec = own("nexus").child(look).child(tree::agents_sup(&node, &topology)?);
+    let mut spec = own("nexus").child(look);
+    if let Some(child) = node.store_child() {
+        spec = spec.child(child);
+    }
+    spec = spec.child(tree::agents_sup(&node, &topology)?);
+    let restored = store::restore(&node).await?;
     if topology.agents().iter().any(|(_, agent)| agent.hibernate_after.is_some()) {
         spec = spec.child(node.hibernator_child());
     }
@@ -146,6 +165,7 @@ pub async fn start(
             payload_bytes_max: topology.limits.payload_bytes as usize,
             clients: clients.clone(),
             performance: Some(performance),
+            restored,
         };
         let state = DebugState::new(topology.debug.clone(), sources).map_err(BootError::Debug)?;
         token = state.token().cloned();

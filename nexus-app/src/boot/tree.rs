@@ -8,7 +8,9 @@ use nexus_actors::supervision::{
 };
 use nexus_actors::{DeclareError, Node};
 
-use crate::topology::{self, AgentConfig, BackoffConfig, LimitsConfig, Start, SupervisorConfig, Topology};
+use crate::topology::{
+    self, AgentConfig, BackoffConfig, Every, LimitsConfig, Start, SupervisorConfig, Topology,
+};
 
 /// Id of the supervisor that holds everything the topology declares.
 pub(crate) const AGENTS_SUP: &str = "agents.sup";
@@ -86,7 +88,7 @@ fn agent_child(
         args: Payload::from_msgpack(config.args.to_msgpack()),
         inbox: config.inbox(limits),
         level: level(config.level),
-        persist: Persist::None,
+        persist: persist(config.persist),
     };
     let rules = ChildRules::worker(config.behavior.as_str())
         .restart(restart(config.restart))
@@ -148,6 +150,16 @@ const fn level(config: topology::Level) -> Level {
         topology::Level::Proactive => Level::Proactive,
         topology::Level::Adaptive => Level::Adaptive,
         topology::Level::Emergent => Level::Emergent,
+    }
+}
+
+const fn persist(config: topology::Persist) -> Persist {
+    match config {
+        topology::Persist::None => Persist::None,
+        topology::Persist::OnHibernate => Persist::OnHibernate,
+        topology::Persist::EachUpdate => Persist::EachUpdate,
+        topology::Persist::Every(Every::Messages(count)) => Persist::EveryMessages(count),
+        topology::Persist::Every(Every::Span(span)) => Persist::EveryInterval(span),
     }
 }
 

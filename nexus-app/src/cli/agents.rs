@@ -73,6 +73,7 @@ pub(crate) enum AgentStatusName {
     Running,
     Down,
     Stopped,
+    Dormant,
 }
 
 impl AgentStatusName {
@@ -82,6 +83,7 @@ impl AgentStatusName {
             Self::Running => "running",
             Self::Down => "down",
             Self::Stopped => "stopped",
+            Self::Dormant => "dormant",
         }
     }
 }

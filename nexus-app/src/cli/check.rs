@@ -8,6 +8,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::output::count;
 use super::{CliError, Context, Outcome};
+use crate::feed::FeedConfig;
 use crate::topology::{self, BehaviorNames, Report, SupervisorConfig, Topology};
 
 /// Check a topology without starting anything
@@ -48,18 +49,45 @@ pub(crate) fn load(file: &std::path::Path, context: &Context<'_>) -> Result<Topo
 fn valid(file: &str, topology: &Topology, context: &mut Context<'_>) -> Outcome {
     let supervisors = count_supervisors(&topology.supervisor);
     let (agents, groups, feeds) = (topology.agents().len(), topology.group.len(), topology.feed.len());
+    let notes = notes(topology);
     if context.out.is_json() {
         context.out.json(&json!({
             "valid": true, "node": topology.node_name(), "supervisors": supervisors, "agents": agents,
-            "groups": groups, "feeds": feeds,
+            "groups": groups, "feeds": feeds, "notes": notes,
         }))?;
     } else {
         let parts =
             [(supervisors, "supervisor"), (agents, "agent entry"), (groups, "group"), (feeds, "feed")];
         let parts = parts.map(|(number, what)| plural(number, what)).join(", ");
         context.out.line(&format!("{file}: valid; node {}: {parts}", topology.node_name()))?;
+        for note in notes {
+            context.out.line(&format!("note: {note}"))?;
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// What a node with a store does not keep: right as it is written, and perhaps not what was meant.
+fn notes(topology: &Topology) -> Vec<String> {
+    if topology.store.is_none() {
+        return Vec::new();
+    }
+    let note = |feed: &FeedConfig| match topology.not_kept(feed) {
+        Some(why) => Some(format!("feed `{}` begins anew when the node is started again: {why}", feed.name)),
+        None => {
+            let reached = topology.reached_by(feed);
+            let forgets: Vec<_> = reached.iter().filter(|agent| agent.persist.is_none()).collect();
+            let names: Vec<_> = forgets.iter().map(|agent| format!("`{}`", agent.name)).collect();
+            (!names.is_empty()).then(|| {
+                format!(
+                    "feed `{}` goes on where it was when the node is started again, but {} begin anew: they have no `persist`",
+                    feed.name,
+                    names.join(", ")
+                )
+            })
+        }
+    };
+    topology.feed.iter().filter_map(note).collect()
 }
 
 fn invalid(report: &Report, context: &mut Context<'_>) -> Outcome {

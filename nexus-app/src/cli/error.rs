@@ -91,6 +91,14 @@ pub enum CliError {
         /// The system's error.
         source: io::Error,
     },
+    /// A store that no node uses could not be opened or read.
+    #[error("{}: {reason}", .path.display())]
+    Store {
+        /// What was given for it.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The topology is invalid.
     #[error("{}", .0.render(false))]
     Topology(Box<Report>),
@@ -138,6 +146,7 @@ impl CliError {
             Self::Problem { .. }
             | Self::Protocol { .. }
             | Self::File { .. }
+            | Self::Store { .. }
             | Self::System { .. }
             | Self::Bench(_)
             | Self::Output(_) => Exit::Failed,
@@ -176,6 +185,7 @@ impl CliError {
             Self::Problem { problem, .. } => return remedy_of(problem),
             Self::Protocol { .. } => "check that --url names a Nexus node of this version".to_owned(),
             Self::File { .. }
+            | Self::Store { .. }
             | Self::System { .. }
             | Self::Topology(_)
             | Self::Tree(_)

@@ -34,6 +34,16 @@ pub(crate) fn run(args: &FeedsArgs, context: &mut Context<'_>) -> Outcome {
             let line = context.out.tone(Tone::Bad, &format!("{}: {error}", text(feed, "name")));
             context.out.line(&line)?;
         }
+        let error = text(&feed["checkpoint"], "error");
+        if !error.is_empty() {
+            let line = format!(
+                "{}: its place is not kept since request {}: {error}",
+                text(feed, "name"),
+                count(number(&feed["checkpoint"], "position"))
+            );
+            let line = context.out.tone(Tone::Warn, &line);
+            context.out.line(&line)?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -65,6 +75,7 @@ fn table(feeds: &[Value]) -> Table {
         Column::right("DEAD"),
         Column::right("LATE"),
         Column::right("RESUMES"),
+        Column::right("KEPT"),
     ]);
     for feed in feeds {
         table.row([
@@ -78,6 +89,7 @@ fn table(feeds: &[Value]) -> Table {
             alarming(number(feed, "dead_lettered"), Tone::Warn),
             alarming(number(feed, "late"), Tone::Warn),
             alarming(number(feed, "resumes"), Tone::Warn),
+            feed["checkpoint"]["position"].as_u64().map(count).unwrap_or_default().into(),
         ]);
     }
     table
@@ -96,6 +108,7 @@ mod tests {
             {
                 "name": "flights", "state": "running", "records": 168_388, "confirmed": 505_164, "malformed": 2,
                 "bytes_read": 50, "bytes_total": 200, "records_per_s": 98_765.4, "resumes": 1,
+                "checkpoint": { "position": 500_000, "unix_ms": 1, "failures": 0, "error": null },
             },
             { "name": "stdin", "state": "completed", "records": 0, "bytes_read": 10, "bytes_total": null },
             { "name": "pipe", "state": "waiting", "bytes_read": 10, "bytes_total": null },

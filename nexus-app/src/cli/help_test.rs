@@ -51,6 +51,8 @@ fn good_lines() {
         "nexus kill nexus/agents.sup --supervisor",
         "nexus level carrier/UA proactive",
         "nexus top --once --limit 20 --sort rate --interval 250ms",
+        "nexus store",
+        "nexus store check state",
         "nexus groups",
         "nexus groups desks --limit 10 -o json",
         "nexus events --follow --since 1200 --token-file token",

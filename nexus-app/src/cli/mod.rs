@@ -31,6 +31,7 @@ mod schedulers;
 mod session;
 mod signals;
 mod sse;
+mod store;
 mod tell;
 mod top;
 mod tree;
@@ -108,6 +109,7 @@ enum Command {
     Feeds(feeds::FeedsArgs),
     Schedulers(schedulers::SchedulersArgs),
     Performance(performance::PerformanceArgs),
+    Store(store::StoreArgs),
     Groups(groups::GroupsArgs),
     Bench(bench::BenchArgs),
     Version(version::VersionArgs),
@@ -174,6 +176,7 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
         Command::Feeds(args) => feeds::run(&args, context),
         Command::Schedulers(args) => schedulers::run(&args, context),
         Command::Performance(args) => performance::run(&args, context),
+        Command::Store(args) => store::run(&args, context),
         Command::Groups(args) => groups::run(&args, context),
         Command::Bench(args) => bench::run(&args, context),
         Command::Version(args) => version::run(&args, context),

@@ -37,6 +37,7 @@ pub use openapi::openapi;
 pub use problem::ProblemDetails;
 pub(crate) use problem::code as error_code;
 pub use readiness::{Condition, Readiness};
+pub(crate) use route::store::text as store_text;
 pub(crate) use route::tree::text as tree_text;
 pub use server::serve;
 pub use state::{DebugSources, DebugState, RootSlot};

@@ -6,7 +6,8 @@ use utoipa::{Modify, OpenApi};
 use super::problem::ProblemDetails;
 use super::route::{
     agent, agents, ask, clients, dead_letters, events, feeds, groups, health, kill, level, metrics,
-    openapi as description, performance, publish, restart, schedulers, stop, supervisor_action, tell, tree,
+    openapi as description, performance, publish, restart, schedulers, stop, store, supervisor_action, tell,
+    tree,
 };
 
 #[derive(OpenApi)]
@@ -36,6 +37,7 @@ use super::route::{
         feeds::feeds,
         schedulers::schedulers,
         performance::performance,
+        store::store,
         clients::clients,
         groups::groups,
         groups::group,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use nexus_actors::store::{Store, StoreState};
 use parking_lot::RwLock;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -24,6 +25,8 @@ pub struct Condition {
 #[derive(Debug, Default)]
 pub struct Readiness {
     conditions: RwLock<BTreeMap<Arc<str>, (bool, String)>>,
+    /// A store is asked whenever somebody wants to know.
+    store: Option<Store>,
 }
 
 impl Readiness {
@@ -31,7 +34,13 @@ impl Readiness {
     #[must_use]
     pub fn awaiting<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let waiting = |name: &str| (name.into(), (false, "not yet".to_owned()));
-        Self { conditions: RwLock::new(names.into_iter().map(waiting).collect()) }
+        Self { conditions: RwLock::new(names.into_iter().map(waiting).collect()), store: None }
+    }
+
+    /// The same, and the store, if there is one, must write.
+    #[must_use]
+    pub fn watching(self, store: Option<Store>) -> Self {
+        Self { store, ..self }
     }
 
     /// Says whether the condition `name` holds. A new name adds a condition.
@@ -42,10 +51,10 @@ impl Readiness {
     /// Whether all conditions hold.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.conditions.read().values().all(|(ready, _)| *ready)
+        self.conditions().iter().all(|condition| condition.ready)
     }
 
-    /// All conditions, by name.
+    /// All conditions, by name; that of the store comes last.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition> {
         let condition = |(name, (ready, detail)): (&Arc<str>, &(bool, String))| Condition {
@@ -53,8 +62,19 @@ impl Readiness {
             ready: *ready,
             detail: detail.clone(),
         };
-        self.conditions.read().iter().map(condition).collect()
+        let mut conditions: Vec<_> = self.conditions.read().iter().map(condition).collect();
+        conditions.extend(self.store.as_ref().map(writes));
+        conditions
     }
+}
+
+/// The condition that the store writes.
+fn writes(store: &Store) -> Condition {
+    let (ready, detail) = match store.status().state {
+        StoreState::Ok => (true, "ok".to_owned()),
+        StoreState::Degraded { reason, .. } => (false, reason),
+    };
+    Condition { name: "store".into(), ready, detail }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use nexus_actors::Node;
 use nexus_actors::performance::Performance;
+use nexus_actors::store::Restored;
 use nexus_actors::supervision::{Root, SupervisorView};
 use tokio::sync::Semaphore;
 
@@ -41,6 +42,8 @@ pub struct DebugSources {
     pub clients: Option<Clients>,
     /// The performance monitor, if there is one; it may be switched off.
     pub performance: Option<Performance>,
+    /// What the store gave back when the node started, if there is one.
+    pub restored: Option<Restored>,
 }
 
 /// The endpoint's configuration and sources. Cheap to clone.

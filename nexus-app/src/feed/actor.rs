@@ -8,8 +8,11 @@
 //! Work is done in slices, each started by a message to itself, and no slice waits long: a stop, a pause or a question is
 //! handled between two of them, even while an agent's full inbox holds the feed up. A kill may drop a slice at any of its
 //! awaits. None of them stands between a delivery and its confirmation, so nothing is lost and nothing is doubled.
+//!
+//! Where the feed's place is kept in the store, checkpoints are taken beside the pump: a task waits for each, so that a slow disk
+//! or a busy agent holds nothing up. A feed that has delivered everything completes once its last checkpoint is kept: completed
+//! means that the effect of all its records survives the process.
 
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::pin;
@@ -17,12 +20,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use nexus_actors::agent::Request;
+use nexus_actors::Node;
 use nexus_actors::clock::Millis;
 use nexus_actors::telemetry::{Event, Events};
-use nexus_actors::{AgentError, Node};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
+use super::deliver::Deliver;
 use super::pace::Pace;
 use super::slot::{FeedSlot, Upcoming};
 use super::status::{FeedState, FeedStatus};
@@ -33,6 +36,8 @@ const SLICE_REQUESTS: usize = 256;
 const SLICE: Duration = Duration::from_millis(5);
 /// How long a slice waits for the source or for room in an inbox before other messages have their turn.
 const WAIT: Duration = Duration::from_millis(25);
+/// How often a feed that waits for the store looks whether it may go on.
+const HELD: Duration = Duration::from_millis(100);
 /// A feed that is far from due looks again after this long.
 const REST_MAX: Duration = Duration::from_secs(5);
 
@@ -45,35 +50,18 @@ pub enum FeedMsg {
     Pause,
     /// Ends a pause. The replay's clock has stood still meanwhile.
     Resume,
+    /// Takes a checkpoint if one is due; the actor sends it to itself.
+    Checkpoint,
+    /// A checkpoint has ended; the task that waited for it sends it.
+    CheckpointEnded {
+        /// Whether it is kept.
+        is_kept: bool,
+    },
     /// What is known of the feed; the same as [`FeedSlot::status`].
     Status(RpcReplyPort<FeedStatus>),
 }
 
 impl ractor::Message for FeedMsg {}
-
-/// Where a feed's requests go: a [`Node`], or what stands for it in a test.
-pub trait Deliver: Clone + fmt::Debug + Send + Sync + 'static {
-    /// Puts `request` into the inbox of `target`, waiting while that is full. It is there when this returns `Ok`, and a dropped
-    /// future has sent nothing.
-    ///
-    /// # Errors
-    /// The request is in the dead letters.
-    fn deliver(
-        &self,
-        target: &Arc<str>,
-        request: Request,
-    ) -> impl Future<Output = Result<(), AgentError>> + Send;
-}
-
-impl Deliver for Node {
-    fn deliver(
-        &self,
-        target: &Arc<str>,
-        request: Request,
-    ) -> impl Future<Output = Result<(), AgentError>> + Send {
-        Self::deliver(self, target, request)
-    }
-}
 
 /// What a pump starts with.
 #[derive(Clone, Debug)]
@@ -96,6 +84,10 @@ pub struct FeedPumpState<D> {
     /// A `Pump` is on its way, now or after a rest: there is never more than one.
     is_scheduled: bool,
     paused_at: Option<Millis>,
+    /// A look at whether a checkpoint is due is on its way.
+    is_checkpoint_scheduled: bool,
+    /// Everything is delivered; what remains is to keep it.
+    is_finishing: bool,
 }
 
 /// See the module.
@@ -136,8 +128,18 @@ impl<D: Deliver> Actor for FeedActor<D> {
         }
         let pace = Pace::new(slot.config().replay);
         let paused_at = (slot.state() == FeedState::Paused).then(|| slot.clock().now());
-        let mut state = FeedPumpState { slot, agents, events, pace, is_scheduled: false, paused_at };
+        let mut state = FeedPumpState {
+            slot,
+            agents,
+            events,
+            pace,
+            is_scheduled: false,
+            paused_at,
+            is_checkpoint_scheduled: false,
+            is_finishing: false,
+        };
         state.schedule(&myself)?;
+        state.schedule_checkpoint(&myself);
         Ok(state)
     }
 
@@ -151,6 +153,8 @@ impl<D: Deliver> Actor for FeedActor<D> {
             FeedMsg::Pump => state.on_pump(&myself).await?,
             FeedMsg::Pause => state.on_pause(),
             FeedMsg::Resume => state.on_resume(&myself)?,
+            FeedMsg::Checkpoint => state.on_checkpoint(&myself),
+            FeedMsg::CheckpointEnded { is_kept } => state.on_checkpoint_ended(&myself, is_kept),
             FeedMsg::Status(reply) => state.on_status(reply),
         }
         Ok(())
@@ -163,6 +167,13 @@ impl<D: Deliver> Actor for FeedActor<D> {
     ) -> Result<(), ActorProcessingErr> {
         if state.slot.state() == FeedState::Running {
             state.slot.enter(FeedState::Waiting, None);
+        }
+        // Agents stop after the feeds, so they still answer for what they were given. If this fails or takes too long, a restart
+        // has more to repeat, and no more than that.
+        state.slot.checkpoint_ended().await;
+        if let Some(checkpoint) = state.slot.begin_checkpoint(true) {
+            let under_way = UnderWay(Some(state.slot.clone()));
+            under_way.end(state.agents.keep(&state.slot, checkpoint).await);
         }
         Ok(())
     }
@@ -180,7 +191,12 @@ impl<D: Deliver> FeedPumpState<D> {
                 self.is_scheduled = true;
                 myself.send_after(span, || FeedMsg::Pump);
             }
-            Slice::Completed => self.complete(myself),
+            Slice::Completed => {
+                self.is_finishing = true;
+                if !self.finish(myself) {
+                    self.schedule_checkpoint(myself);
+                }
+            }
             Slice::Failed(error) => self.fail(myself, error),
             Slice::Broken => return Err("the feed's reader crashed".into()),
         }
@@ -203,6 +219,52 @@ impl<D: Deliver> FeedPumpState<D> {
         self.schedule(myself)
     }
 
+    fn on_checkpoint(&mut self, myself: &ActorRef<FeedMsg>) {
+        self.is_checkpoint_scheduled = false;
+        let begun = if self.is_finishing { self.finish(myself) } else { self.take_checkpoint(myself) };
+        if !begun {
+            self.schedule_checkpoint(myself);
+        }
+    }
+
+    fn on_checkpoint_ended(&mut self, myself: &ActorRef<FeedMsg>, is_kept: bool) {
+        // The last one waits for no interval, but a failed one does.
+        if !(self.is_finishing && is_kept && self.finish(myself)) {
+            self.schedule_checkpoint(myself);
+        }
+    }
+
+    /// Completes the feed, or takes the checkpoint that it completes with. Whether either has begun.
+    fn finish(&self, myself: &ActorRef<FeedMsg>) -> bool {
+        if self.slot.is_kept() {
+            self.complete(myself);
+            return true;
+        }
+        self.take_checkpoint(myself)
+    }
+
+    /// Begins a checkpoint if there is one to take; its end is a message. Whether it has begun.
+    fn take_checkpoint(&self, myself: &ActorRef<FeedMsg>) -> bool {
+        let Some(checkpoint) = self.slot.begin_checkpoint(self.is_finishing) else { return false };
+        let under_way = UnderWay(Some(self.slot.clone()));
+        let keeping = self.agents.keep(&self.slot, checkpoint);
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let is_kept = under_way.end(keeping.await);
+            // A pump that has ended meanwhile left the slot to its successor, which looks by itself.
+            let _ = myself.cast(FeedMsg::CheckpointEnded { is_kept });
+        });
+        true
+    }
+
+    fn schedule_checkpoint(&mut self, myself: &ActorRef<FeedMsg>) {
+        if let Some(every) = self.slot.checkpoint_every()
+            && !std::mem::replace(&mut self.is_checkpoint_scheduled, true)
+        {
+            myself.send_after(every, || FeedMsg::Checkpoint);
+        }
+    }
+
     fn on_status(&self, reply: RpcReplyPort<FeedStatus>) {
         // The asker may have gone.
         let _ = reply.send(self.slot.status());
@@ -218,6 +280,9 @@ impl<D: Deliver> FeedPumpState<D> {
 
     async fn slice(&mut self) -> Slice {
         self.slot.sample();
+        if self.slot.has_place() && self.agents.is_held() {
+            return Slice::Rest(HELD);
+        }
         let clock = *self.slot.clock();
         let began = clock.now();
         for _ in 0..SLICE_REQUESTS {
@@ -237,7 +302,7 @@ impl<D: Deliver> FeedPumpState<D> {
                 return Slice::More;
             };
             // No await here: a delivery that was made is a delivery that counts.
-            self.slot.confirm(outcome.is_err());
+            self.slot.confirm(outcome.ok());
             if now.since(began) >= SLICE {
                 break;
             }
@@ -263,6 +328,28 @@ impl<D: Deliver> FeedPumpState<D> {
         self.slot.enter(FeedState::Failed, Some(error.clone()));
         self.events.emit(Event::FeedFailed { feed: self.slot.name().clone(), error: error.clone() });
         myself.stop(Some(format!("shutdown: feed failed: {error}")));
+    }
+}
+
+/// A checkpoint under way. However its task ends, the slot is told: dropped, it has failed.
+struct UnderWay(Option<Arc<FeedSlot>>);
+
+impl UnderWay {
+    /// Tells the slot; whether the checkpoint is kept.
+    fn end(mut self, outcome: Result<(), Arc<str>>) -> bool {
+        let is_kept = outcome.is_ok();
+        if let Some(slot) = self.0.take() {
+            slot.end_checkpoint(outcome);
+        }
+        is_kept
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.take() {
+            slot.end_checkpoint(Err("it was cut short".into()));
+        }
     }
 }
 

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use nexus_actors::NodeConfig;
-use nexus_actors::agent::Behaviors;
+use nexus_actors::agent::{AgentId, Behaviors, Request};
 use nexus_actors::clock::Clock;
 use nexus_actors::rng::Seed;
 use nexus_actors::supervision::ExitReason;
+use nexus_actors::{AgentError, NodeConfig};
 use parking_lot::Mutex;
 use ractor::{ActorCell, SupervisionEvent, call_t};
 use rand::Rng;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::feed::test_support::{FLIGHTS, Folder, PLAIN, Run, config};
-use crate::feed::{FeedConfig, ReadMode};
+use crate::feed::{Checkpoint, FeedConfig, ReadMode};
 
 /// Stands for the agents: notes what it is given, and can be slow, full, or without some of them.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ struct Inner {
 }
 
 impl Deliver for Recorder {
-    async fn deliver(&self, target: &Arc<str>, request: Request) -> Result<(), AgentError> {
+    async fn deliver(&self, target: &Arc<str>, request: Request) -> Result<AgentId, AgentError> {
         let turns = self.0.yields.fetch_add(7, Ordering::Relaxed) % 5;
         for _ in 0..turns {
             tokio::task::yield_now().await;
@@ -47,7 +47,15 @@ impl Deliver for Recorder {
         }
         let since = self.0.origin.lock().get_or_insert(Instant::now()).elapsed();
         self.0.delivered.lock().push((since, format!("{target} {} {:?}", request.key, request.payload)));
-        Ok(())
+        Ok(AgentId::of(target))
+    }
+
+    fn keep(
+        &self,
+        _: &FeedSlot,
+        _: Checkpoint,
+    ) -> impl Future<Output = Result<(), Arc<str>>> + Send + 'static {
+        std::future::ready(Err("these feeds' places are not kept".into()))
     }
 }
 

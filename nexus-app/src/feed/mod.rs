@@ -15,10 +15,15 @@
 
 mod actor;
 mod check;
+mod checkpoint;
 mod config;
 mod csv;
+mod deliver;
 mod error;
+mod identity;
 mod jsonl;
+#[cfg(test)]
+mod kept_test;
 mod mapping;
 mod order;
 mod pace;
@@ -36,17 +41,20 @@ mod template;
 mod test_support;
 mod time;
 
-pub use actor::{Deliver, FeedActor, FeedArgs, FeedMsg, FeedPumpState};
+pub use actor::{FeedActor, FeedArgs, FeedMsg, FeedPumpState};
 pub use check::check_feed;
+pub use checkpoint::Checkpoint;
 pub use config::{
     ColumnConfig, ColumnType, Compression, EmitConfig, FeedConfig, FieldConfig, Format, Replay, TimeConfig,
 };
+pub use deliver::Deliver;
 pub use error::{ConfigProblem, FeedError};
+pub(crate) use identity::digest;
 pub use pipeline::ReadMode;
 pub use producer::read_header;
 pub use progress::{ProgressActor, ProgressArgs, ProgressDisplay, ProgressMsg, ProgressState};
 pub(crate) use reject::rejects_are_source;
-pub use slot::FeedSlot;
-pub use status::{FeedState, FeedStatus, MalformedRecord};
+pub use slot::{FeedSlot, KeptPlace, Place};
+pub use status::{CheckpointStatus, FeedState, FeedStatus, MalformedRecord};
 pub(crate) use template::{TemplatePart, template_parts};
 pub use time::EventTime;

@@ -24,6 +24,8 @@ fn status() -> FeedStatus {
         finished_unix_ms: None,
         resumes: 0,
         first_malformed: Vec::new(),
+        checkpoint: None,
+        not_kept: None,
     }
 }
 

@@ -8,13 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as PoisonMutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use nexus_actors::agent::AgentId;
 use nexus_actors::clock::{Clock, Millis};
+use nexus_actors::store::{FeedMark, Origin};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
+use super::checkpoint::{Checkpoint, Checkpoints};
 use super::config::FeedConfig;
 use super::pipeline::{Ending, Next, Pipeline, ReadMode};
-use super::status::{Counters, FeedState, FeedStatus};
+use super::status::{CheckpointStatus, Counters, FeedState, FeedStatus};
 
 /// The rate is measured over so many samples …
 const SAMPLES: usize = 10;
@@ -35,6 +40,49 @@ pub struct FeedSlot {
     /// Those of the current pass over the source.
     counters: Mutex<Arc<Counters>>,
     life: Mutex<Life>,
+    /// How its place is kept, or why it is not.
+    kept: Result<Kept, Arc<str>>,
+    /// Why it must not go on from its place.
+    refused: Option<Arc<str>>,
+}
+
+/// Where a feed stands when its process starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The store keeps its place.
+    Kept(KeptPlace),
+    /// It begins anew in each process; why.
+    NotKept(Arc<str>),
+    /// It has a place in the store and cannot go on there: it fails at its start.
+    Refused {
+        /// Requests that an earlier process confirmed and kept.
+        confirmed: u64,
+        /// Why it cannot go on, and what to do.
+        why: Arc<str>,
+    },
+}
+
+/// A feed's place in the node's store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptPlace {
+    /// The feed's number in the store, by which agents know its requests.
+    pub number: u16,
+    /// What tells the feed's sequence from another: a digest of its mapping and its source.
+    pub digest: u64,
+    /// Requests that an earlier process confirmed and kept.
+    pub confirmed: u64,
+    /// The time between two checkpoints.
+    pub every: Duration,
+}
+
+struct Kept {
+    number: u16,
+    digest: u64,
+    every: Duration,
+    /// Locked after the pipeline, never before it.
+    checkpoints: Mutex<Checkpoints>,
+    /// Told whenever a checkpoint has ended.
+    ended: Notify,
 }
 
 #[derive(Default)]
@@ -67,6 +115,35 @@ impl FeedSlot {
         Self::resume(config, base_dir, clock, 0, ReadMode::Thread)
     }
 
+    /// Like [`FeedSlot::new`], from the place it has in the store, with a choice of where the source is read.
+    #[must_use]
+    pub fn at(config: FeedConfig, base_dir: &Path, clock: Clock, place: Place, mode: ReadMode) -> Arc<Self> {
+        let mut slot = Self::make(config, base_dir, clock, mode);
+        let confirmed = match place {
+            Place::Kept(place) => {
+                slot.kept = Ok(Kept {
+                    number: place.number,
+                    digest: place.digest,
+                    every: place.every,
+                    checkpoints: Mutex::new(Checkpoints::new(place.every, place.confirmed)),
+                    ended: Notify::new(),
+                });
+                place.confirmed
+            }
+            Place::NotKept(why) => {
+                slot.kept = Err(why);
+                0
+            }
+            Place::Refused { confirmed, why } => {
+                slot.kept = Err("it cannot go on at its place in the store".into());
+                slot.refused = Some(why);
+                confirmed
+            }
+        };
+        slot.confirmed = AtomicU64::new(confirmed);
+        Arc::new(slot)
+    }
+
     /// Like [`FeedSlot::new`], going on after the first `confirmed` requests, with a choice of where the source is read.
     ///
     /// The source is read again from its beginning and the first requests are not delivered, so it must be a file, and the
@@ -79,18 +156,26 @@ impl FeedSlot {
         confirmed: u64,
         mode: ReadMode,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let mut slot = Self::make(config, base_dir, clock, mode);
+        slot.confirmed = AtomicU64::new(confirmed);
+        Arc::new(slot)
+    }
+
+    fn make(config: FeedConfig, base_dir: &Path, clock: Clock, mode: ReadMode) -> Self {
+        Self {
             name: config.name.as_str().into(),
             config: Arc::new(config),
             base_dir: base_dir.to_owned(),
             mode,
             clock,
             pipeline: PoisonMutex::new(None),
-            confirmed: AtomicU64::new(confirmed),
+            confirmed: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
             counters: Mutex::default(),
             life: Mutex::default(),
-        })
+            kept: Err("the node has no store".into()),
+            refused: None,
+        }
     }
 
     /// The feed's name.
@@ -146,6 +231,18 @@ impl FeedSlot {
             finished_unix_ms: life.finished.map(|at| self.clock.unix_ms(at)),
             resumes: life.starts.saturating_sub(1),
             first_malformed: counters.first_malformed.lock().clone(),
+            checkpoint: self.kept.as_ref().ok().map(|kept| self.checkpoint_status(kept)),
+            not_kept: self.kept.as_ref().err().cloned(),
+        }
+    }
+
+    fn checkpoint_status(&self, kept: &Kept) -> CheckpointStatus {
+        let seen = kept.checkpoints.lock().overview();
+        CheckpointStatus {
+            position: seen.position,
+            unix_ms: seen.at.map(|at| self.clock.unix_ms(at)),
+            failures: seen.failures,
+            error: seen.error,
         }
     }
 
@@ -174,7 +271,7 @@ impl FeedSlot {
                 pipeline
             }
         };
-        if pipeline.as_ref().is_none_or(Pipeline::is_stuck) {
+        if self.refused.is_none() && pipeline.as_ref().is_none_or(Pipeline::is_stuck) {
             let counters = Arc::new(Counters::default());
             *self.counters.lock() = counters.clone();
             let config = self.config.clone();
@@ -184,28 +281,94 @@ impl FeedSlot {
 
     /// What comes next. The same request until it is confirmed.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Upcoming> {
+        if let Some(why) = &self.refused {
+            return Poll::Ready(Upcoming::Failed(why.clone()));
+        }
         let Ok(mut pipeline) = self.pipeline.lock() else {
             return Poll::Ready(Upcoming::Broken);
         };
         let Some(pipeline) = &mut *pipeline else {
             return Poll::Ready(Upcoming::Broken);
         };
+        let place = pipeline.confirmed() + 1;
         pipeline.poll_next(cx).map(|next| match next {
-            Ok(next) => Upcoming::Request(next),
+            Ok(next) => Upcoming::Request(self.stamped(next, place)),
             Err(Ending::Ended(Ok(()))) => Upcoming::Completed,
             Err(Ending::Ended(Err(error))) => Upcoming::Failed(error.to_string().into()),
             Err(Ending::Broken) => Upcoming::Broken,
         })
     }
 
-    /// The request in front has been delivered, or dead-lettered. Must follow the delivery without an await between.
-    pub(crate) fn confirm(&self, dead_lettered: bool) {
+    /// The request in front is in the inbox of the agent `reached`, or in the dead letters if there is none. Must follow the
+    /// delivery without an await between.
+    pub(crate) fn confirm(&self, reached: Option<AgentId>) {
         let mut pipeline = self.pipeline.lock().expect("only a poll can panic, and it would have been seen");
         let pipeline = pipeline.as_mut().expect("a request was shown, so the pipeline is there");
         pipeline.confirm();
-        self.confirmed.store(pipeline.confirmed(), Ordering::Release);
-        if dead_lettered {
-            self.dead_lettered.fetch_add(1, Ordering::Relaxed);
+        let confirmed = pipeline.confirmed();
+        // Whoever takes a checkpoint reads the position under this lock: it never has one without the agent that goes with it.
+        let mut checkpoints = self.kept.as_ref().ok().map(|kept| kept.checkpoints.lock());
+        self.confirmed.store(confirmed, Ordering::Release);
+        match (reached, &mut checkpoints) {
+            (Some(agent), Some(checkpoints)) => checkpoints.touch(agent, confirmed),
+            (Some(_), None) => {}
+            (None, _) => drop(self.dead_lettered.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// The request with its place in the feed, by which a persisted agent knows it again.
+    fn stamped(&self, next: Next, place: u64) -> Next {
+        let origin = self.kept.as_ref().ok().and_then(|kept| Origin::new(kept.number, place));
+        match origin {
+            Some(origin) => Next { request: next.request.from_feed(origin), ..next },
+            None => next,
+        }
+    }
+
+    /// What the store is told of the feed when it has come to `position`; `None` if its place is not kept.
+    pub(crate) fn mark(&self, position: u64) -> Option<FeedMark> {
+        let kept = self.kept.as_ref().ok()?;
+        Some(FeedMark { feed: self.name.clone(), position, digest: kept.digest })
+    }
+
+    /// Whether the store keeps the feed's place.
+    pub(crate) const fn has_place(&self) -> bool {
+        self.kept.is_ok()
+    }
+
+    /// The checkpoint to take now: see [`Checkpoints::begin`].
+    pub(crate) fn begin_checkpoint(&self, is_last: bool) -> Option<Checkpoint> {
+        let mut checkpoints = self.kept.as_ref().ok()?.checkpoints.lock();
+        checkpoints.begin(self.clock.now(), self.confirmed(), is_last)
+    }
+
+    /// How the checkpoint that was begun has ended.
+    pub(crate) fn end_checkpoint(&self, outcome: Result<(), Arc<str>>) {
+        if let Ok(kept) = &self.kept {
+            kept.checkpoints.lock().end(self.clock.now(), outcome);
+            kept.ended.notify_waiters();
+        }
+    }
+
+    /// Whether all that was confirmed is kept, or need not be.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.as_ref().map_or(true, |kept| kept.checkpoints.lock().is_kept(self.confirmed()))
+    }
+
+    /// The time between two checkpoints; `None` if the place is not kept.
+    pub(crate) fn checkpoint_every(&self) -> Option<Duration> {
+        self.kept.as_ref().ok().map(|kept| kept.every)
+    }
+
+    /// Waits until no checkpoint is under way.
+    pub(crate) async fn checkpoint_ended(&self) {
+        let Ok(kept) = &self.kept else { return };
+        loop {
+            let ended = kept.ended.notified();
+            if !kept.checkpoints.lock().is_under_way() {
+                return;
+            }
+            ended.await;
         }
     }
 

@@ -84,6 +84,23 @@ pub struct FeedStatus {
     pub resumes: u64,
     /// The first malformed records.
     pub first_malformed: Vec<MalformedRecord>,
+    /// What the store has of it; none if its place is not kept.
+    pub checkpoint: Option<CheckpointStatus>,
+    /// Why its place is not kept, so that it begins anew when the process has ended.
+    pub not_kept: Option<Arc<str>>,
+}
+
+/// What the store has of a feed's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointStatus {
+    /// Requests whose effect is kept: where a restarted process goes on.
+    pub position: u64,
+    /// When it was kept, in milliseconds since 1970 (UTC); none if that was before the process started, or never.
+    pub unix_ms: Option<u64>,
+    /// Checkpoints in a row that failed since.
+    pub failures: u64,
+    /// Why the last one failed; it is tried again.
+    pub error: Option<Arc<str>>,
 }
 
 /// Counters of one pass over a source. The producer writes, everybody reads.

@@ -35,12 +35,18 @@ pub struct Report {
 
 /// Asks every agent of the report and puts the answers in order.
 pub async fn make(node: &Node, config: &ReportConfig) -> Report {
-    let names = node
+    let living = node
         .agents()
         .into_iter()
         .filter(|agent| agent.status != AgentStatus::Stopped && config.agents.matches(&agent.name))
-        .take(AGENTS_MAX)
         .map(|agent| agent.name);
+    // Those that sleep are woken by the question.
+    let asleep = node.dormant_names(|name| config.agents.matches(name)).into_iter().map(Arc::from);
+    let mut names: Vec<Arc<str>> = living.chain(asleep).collect();
+    names.sort_unstable();
+    // One may have gone to sleep between the two looks.
+    names.dedup();
+    names.truncate(AGENTS_MAX);
     let answers = futures::stream::iter(names)
         .map(|name| async move {
             let reply = node.ask(&name, Request::query(config.query.as_str()), TIMEOUT).await;

@@ -10,11 +10,17 @@ use crate::feed::{FeedSlot, FeedStatus};
 /// A counter of a feed: name, unit, description, how to read it.
 type Counter = (&'static str, &'static str, &'static str, fn(&FeedStatus) -> u64);
 
-const COUNTERS: [Counter; 7] = [
+const COUNTERS: [Counter; 8] = [
     ("nexus.feed.records", "", "Records read, malformed ones included", |feed| feed.records),
     ("nexus.feed.requests.confirmed", "", "Requests delivered to agents or the dead letters", |feed| {
         feed.confirmed
     }),
+    (
+        "nexus.feed.requests.kept",
+        "",
+        "Requests whose effect is in the store; 0 where a feed's place is not kept",
+        |feed| feed.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position),
+    ),
     ("nexus.feed.requests.dead_lettered", "", "Requests delivered to the dead letters", |feed| {
         feed.dead_lettered
     }),

@@ -8,6 +8,7 @@ mod node;
 mod otlp;
 mod performance;
 mod process;
+mod store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -112,6 +113,9 @@ impl Telemetry {
             let meter = self.meter();
             process::observe(&meter, *node.clock());
             feed::observe(&meter, feeds.to_vec());
+            if let Some(store) = node.store() {
+                store::observe(&meter, store);
+            }
             NodeMetrics::observe(&meter, node.clone())
         });
     }

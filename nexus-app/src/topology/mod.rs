@@ -6,6 +6,7 @@
 mod checks;
 mod load;
 mod model;
+mod reach;
 mod read;
 mod report;
 mod schema;
@@ -16,9 +17,9 @@ pub use load::{BehaviorNames, Env, process_env};
 pub(crate) use model::format;
 pub use model::{
     AgentConfig, Args, Auth, AutoShutdown, BackoffConfig, Balance, ClientsConfig, CpuPressureConfig,
-    DebugConfig, GroupConfig, ImbalanceConfig, Level, LimitsConfig, MemoryPressureConfig, NodeConfig,
-    OtlpConfig, PerformanceConfig, Restart, SchedulerPolicy, SchedulersConfig, Secret, Shutdown, Start,
-    Strategy, SupervisorConfig, TelemetryConfig, Topology,
+    DebugConfig, Every, GroupConfig, ImbalanceConfig, Level, LimitsConfig, MemoryPressureConfig, NodeConfig,
+    OtlpConfig, PerformanceConfig, Persist, Restart, SchedulerPolicy, SchedulersConfig, Secret, Shutdown,
+    Start, StoreConfig, Strategy, SupervisorConfig, TelemetryConfig, Topology,
 };
 pub use report::{Diagnostic, Related, Report};
 pub use schema::schema;

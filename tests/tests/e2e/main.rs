@@ -6,8 +6,10 @@
 
 mod airspace;
 mod bench;
+mod boxes;
 mod browser;
 mod clients;
+mod durable;
 mod faults;
 mod feeds;
 mod http;
@@ -19,5 +21,6 @@ mod performance;
 mod readme;
 mod schedulers;
 mod stops;
+mod store;
 mod summaries;
 mod tidy;

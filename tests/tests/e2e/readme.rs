@@ -32,6 +32,17 @@ fn the_printed_topology_is_valid() {
     assert_eq!((parsed.supervisor.len(), parsed.feed.len()), (1, 1));
 }
 
+/// Goal: the topology that README prints for the store is valid for the shipped binary.
+#[test]
+fn the_printed_store_is_valid() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let behaviors = BehaviorNames::of(&crate::node::built_in());
+    let store = block(&text, "## State that is kept");
+    let parsed = Topology::parse(&store, "README.md", Path::new(""), &behaviors, &|_| None);
+    let parsed = parsed.unwrap_or_else(|report| panic!("{}", report.render(false)));
+    assert!(parsed.store.is_some() && parsed.agent.len() == 1);
+}
+
 /// Goal: the example stays small enough to copy.
 #[test]
 fn the_example_is_small() {

@@ -64,6 +64,21 @@ impl Node {
         done
     }
 
+    /// The names, in order, of the agents that sleep now and whose names are `wanted`. Looks at all of them: not for an async thread
+    /// where they are many.
+    #[must_use]
+    pub fn dormant_names(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut names = Vec::new();
+        self.routes().for_each_dormant(|record| {
+            let name = self.name_of(record);
+            if wanted(&name) {
+                names.push(name);
+            }
+        });
+        names.sort_unstable();
+        names
+    }
+
     /// Agents that sleep now.
     #[must_use]
     pub fn dormant_count(&self) -> usize {

@@ -27,7 +27,7 @@ pub(super) fn route() -> Route {
 pub(crate) struct AgentsPage {
     /// Agents that pass the filters.
     total: usize,
-    /// Agents that sleep until a message wakes them; they pass no filter. `/debug/agents/{id}` shows one.
+    /// Agents that sleep until a message wakes them. They pass no filter but `status=dormant`.
     dormant: usize,
     /// How many of `total` come before this page.
     offset: usize,
@@ -60,7 +60,7 @@ pub(crate) struct TallyView {
     ("prefix" = Option<String>, Query, description = "How names begin"),
     ("contains" = Option<String>, Query, description = "Text within the name, case ignored"),
     ("behavior" = Option<String>, Query, description = "The behavior's name"),
-    ("status" = Option<String>, Query, description = "`starting`, `running`, `down` or `stopped`"),
+    ("status" = Option<String>, Query, description = "`starting`, `running`, `down`, `stopped`; or `dormant`: those that sleep, by name"),
     ("sort" = Option<String>, Query, description = "`name` (default), `behavior`, `status`, `restarts`, `queued`, `sent`, `processed`, `rejected`, `dead_lettered` or `uptime_ms`"),
     ("order" = Option<String>, Query, description = "`asc` or `desc`; default: texts ascending, numbers descending"),
     ("offset" = Option<u64>, Query, description = "Agents to skip"),
@@ -81,7 +81,10 @@ pub(crate) async fn agents(
 }
 
 fn look(state: &DebugState, filter: &Filter, order: Order, page: Page) -> AgentsPage {
-    let mut agents = state.node().agents();
+    let mut agents = match filter.status {
+        Some(AgentStatus::Dormant) => sleeping(state, filter),
+        _ => state.node().agents(),
+    };
     agents.retain(|agent| filter.matches(agent));
     // They come sorted by name, and the sort is stable: equal agents stay in that order.
     if order.by != Key::Name || order.descending {
@@ -98,6 +101,13 @@ fn look(state: &DebugState, filter: &Filter, order: Order, page: Page) -> Agents
         tally: TallyView { sent, processed, rejected, dead_lettered, queued },
         agents: shown.map(|agent| AgentView::new(agent, clock)).collect(),
     }
+}
+
+/// Those that sleep, by name.
+fn sleeping(state: &DebugState, filter: &Filter) -> Vec<AgentOverview> {
+    let names = state.node().dormant_names(|name| filter.matches_name(name));
+    // One may have been woken since.
+    names.iter().filter_map(|name| state.node().agent(name.as_str())).collect()
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +127,7 @@ impl Filter {
             ("running", Some(AgentStatus::Running)),
             ("down", Some(AgentStatus::Down)),
             ("stopped", Some(AgentStatus::Stopped)),
+            ("dormant", Some(AgentStatus::Dormant)),
         ];
         Ok(Self {
             name: params.parsed(
@@ -132,11 +143,15 @@ impl Filter {
     }
 
     fn matches(&self, agent: &AgentOverview) -> bool {
-        self.name.as_ref().is_none_or(|pattern| pattern.matches(&agent.name))
-            && self.prefix.as_ref().is_none_or(|prefix| agent.name.starts_with(prefix.as_str()))
-            && self.contains.as_ref().is_none_or(|text| agent.name.to_lowercase().contains(text.as_str()))
+        self.matches_name(&agent.name)
             && self.behavior.as_ref().is_none_or(|behavior| *agent.behavior == **behavior)
             && self.status.is_none_or(|status| agent.status == status)
+    }
+
+    fn matches_name(&self, name: &str) -> bool {
+        self.name.as_ref().is_none_or(|pattern| pattern.matches(name))
+            && self.prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix.as_str()))
+            && self.contains.as_ref().is_none_or(|text| name.to_lowercase().contains(text.as_str()))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Access, Route};
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::query::Params;
 use crate::debug::state::DebugState;
-use crate::feed::{FeedState, FeedStatus};
+use crate::feed::{CheckpointStatus, FeedState, FeedStatus};
 
 pub(super) fn route() -> Route {
     Route::get("/debug/feeds", Access::Token, &["/debug/feeds"], get(feeds))
@@ -25,6 +25,27 @@ pub(crate) struct MalformedView {
     line: u64,
     /// What is wrong with it.
     reason: String,
+}
+
+/// What the store has of a feed's place.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CheckpointView {
+    /// Requests whose effect is kept: where a restarted process goes on.
+    position: u64,
+    /// When it was kept, in milliseconds since 1970 (UTC); null if that was before the process started, or never.
+    unix_ms: Option<u64>,
+    /// Checkpoints in a row that failed since.
+    failures: u64,
+    /// Why the last one failed; it is tried again.
+    #[schema(value_type = Option<String>)]
+    error: Option<Arc<str>>,
+}
+
+impl From<CheckpointStatus> for CheckpointView {
+    fn from(status: CheckpointStatus) -> Self {
+        let CheckpointStatus { position, unix_ms, failures, error } = status;
+        Self { position, unix_ms, failures, error }
+    }
 }
 
 /// A feed.
@@ -65,6 +86,11 @@ pub(crate) struct FeedView {
     resumes: u64,
     /// The first malformed records.
     first_malformed: Vec<MalformedView>,
+    /// What the store has of its place; null if it is not kept.
+    checkpoint: Option<CheckpointView>,
+    /// Why its place is not kept, so that it begins anew when the process has ended.
+    #[schema(value_type = Option<String>)]
+    not_kept: Option<Arc<str>>,
 }
 
 impl From<FeedStatus> for FeedView {
@@ -89,6 +115,8 @@ impl From<FeedStatus> for FeedView {
             first_malformed: malformed
                 .map(|record| MalformedView { line: record.line, reason: record.reason })
                 .collect(),
+            checkpoint: status.checkpoint.map(CheckpointView::from),
+            not_kept: status.not_kept,
         }
     }
 }

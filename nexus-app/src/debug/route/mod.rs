@@ -20,6 +20,7 @@ pub(crate) mod publish;
 pub(crate) mod restart;
 pub(crate) mod schedulers;
 pub(crate) mod stop;
+pub(crate) mod store;
 pub(crate) mod supervisor_action;
 pub(crate) mod tell;
 pub(crate) mod tree;
@@ -103,6 +104,7 @@ pub(crate) fn all() -> Vec<Route> {
             feeds::route(),
             schedulers::route(),
             performance::route(),
+            store::route(),
             clients::route(),
         ],
         groups::routes(),

@@ -141,6 +141,7 @@ impl Site {
             payload_bytes_max: 1024,
             clients: None,
             performance: None,
+            restored: None,
         };
         let state = DebugState::new(config, sources).unwrap();
         let bound = BoundAddress::default();

@@ -17,6 +17,7 @@ mod names;
 mod performance;
 mod reports;
 mod schedulers;
+mod store;
 mod supervision;
 mod targets;
 mod telemetry;
@@ -49,6 +50,7 @@ const fn all() -> &'static [Check] {
         Check { name: "behaviors", run: behaviors::check },
         Check { name: "supervision", run: supervision::check },
         Check { name: "hibernation", run: hibernation::check },
+        Check { name: "store", run: store::check },
         Check { name: "limits", run: limits::check },
         Check { name: "schedulers", run: schedulers::check },
         Check { name: "performance", run: performance::check },

@@ -6,6 +6,7 @@ use nexus_actors::route::balance;
 use super::{Context, Finding, Findings, Path, walk};
 use crate::feed::{TemplatePart as Part, template_parts};
 use crate::suggest::{did_you_mean, nearest};
+use crate::topology::reach::may_give;
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
     if findings.agents_unknown() {
@@ -64,46 +65,6 @@ fn check_group(context: &Context<'_>, name: &str, path: Path, findings: &mut Fin
     findings.push(finding);
 }
 
-/// Whether the template could give a name that the pattern matches, whatever the columns hold.
-fn may_give(parts: &[Part<'_>], pattern: &NamePattern) -> bool {
-    let shape: Vec<Option<&str>> = parts
-        .iter()
-        .map(|part| match part {
-            Part::Literal(text) => Some(text.as_str()),
-            Part::Column(..) => None,
-        })
-        .collect();
-    match pattern {
-        NamePattern::Exact(name) => glob(&shape, name),
-        _ => match shape.as_slice() {
-            [] => false,
-            [Some(name)] => pattern.matches(name),
-            [None, ..] => true,
-            [Some(head), rest @ ..] => {
-                let prefix = pattern.prefix();
-                match head.strip_prefix(prefix) {
-                    // What follows the prefix is one segment.
-                    Some(key) => {
-                        !key.contains('/') && !rest.iter().flatten().any(|literal| literal.contains('/'))
-                    }
-                    None => prefix.starts_with(head),
-                }
-            }
-        },
-    }
-}
-
-/// Whether literals in this order, with anything in place of `None`, can make up `name`.
-fn glob(shape: &[Option<&str>], name: &str) -> bool {
-    match shape {
-        [] => name.is_empty(),
-        [Some(literal), rest @ ..] => name.strip_prefix(literal).is_some_and(|name| glob(rest, name)),
-        [None, rest @ ..] => {
-            name.char_indices().map(|(at, c)| at + c.len_utf8()).any(|end| glob(rest, &name[end..]))
-        }
-    }
-}
-
 fn suggestion<'a>(
     parts: &[Part<'_>],
     target: &str,
@@ -123,32 +84,7 @@ fn suggestion<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::topology::test::{accepts, feed, reports_at};
-
-    #[test]
-    fn templates_are_compared_with_patterns() {
-        for (template, pattern, expected) in [
-            ("aircraft/{t}", "aircraft/*", true),
-            ("aircrft/{t}", "aircraft/*", false),
-            ("air{t}", "aircraft/*", true),
-            ("{kind}/{t}", "aircraft/*", true),
-            ("aircraft/{t}/x", "aircraft/*", false),
-            ("aircraft/{t}-{u}", "aircraft/*", true),
-            ("aircraft/N1", "aircraft/*", true),
-            ("aircraft", "aircraft/*", false),
-            ("sensor/{n}", "sensor/{0..9}", true),
-            ("sensor/12", "sensor/{0..9}", false),
-            ("tower", "tower", true),
-            ("tow{x}", "tower", true),
-            ("t{x}r{y}", "tower", false),
-            ("t{x}r", "tower", true),
-            ("", "tower", false),
-        ] {
-            let parts = template_parts(template).unwrap();
-            assert_eq!(may_give(&parts, &pattern.parse().unwrap()), expected, "{template} {pattern}");
-        }
-    }
 
     #[test]
     fn an_unknown_target_gets_the_nearest_family() {

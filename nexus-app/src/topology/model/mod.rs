@@ -8,6 +8,7 @@ mod performance;
 mod policy;
 mod schedulers;
 mod secret;
+mod store;
 mod tree;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use performance::{CpuPressureConfig, ImbalanceConfig, MemoryPressureConfig, 
 pub use policy::{Auth, AutoShutdown, Balance, Level, Restart, Shutdown, Start, Strategy};
 pub use schedulers::{SchedulerPolicy, SchedulersConfig};
 pub use secret::Secret;
+pub use store::{Every, Persist, StoreConfig};
 pub use tree::{AgentConfig, BackoffConfig, GroupConfig, SupervisorConfig};
 
 use crate::feed::FeedConfig;
@@ -54,6 +56,9 @@ pub struct Topology {
     /// The endpoint for agents' clients. Default: none.
     #[garde(dive)]
     pub clients: Option<ClientsConfig>,
+    /// The durable store. Default: none; agents live in memory only.
+    #[garde(dive)]
+    pub store: Option<StoreConfig>,
     /// Supervisors under the node's root agent supervisor.
     #[garde(dive)]
     pub supervisor: Vec<SupervisorConfig>,

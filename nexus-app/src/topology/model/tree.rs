@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::format::{self, between_ms};
-use super::{Args, AutoShutdown, Balance, Level, LimitsConfig, Restart, Shutdown, Start, Strategy};
+use super::{Args, AutoShutdown, Balance, Level, LimitsConfig, Persist, Restart, Shutdown, Start, Strategy};
 
 /// A supervisor and what it supervises.
 ///
@@ -132,6 +132,12 @@ pub struct AgentConfig {
     #[schemars(schema_with = "format::duration")]
     #[garde(inner(custom(between_ms(100, 365 * DAY_MS))))]
     pub hibernate_after: Option<Duration>,
+    /// When its state is written to the store: `none`, `on-hibernate`, `each-update`, `{ every = 100 }` messages or `{ every = "5s" }`.
+    /// Needs a `[store]`, and a behavior that can write its state down. Rarer is cheaper and loses more when the process is
+    /// killed; `each-update` loses nothing that was answered. Default `none`.
+    #[serde(default, skip_serializing_if = "Persist::is_none")]
+    #[garde(custom(Persist::bounded))]
+    pub persist: Persist,
     /// Whether its end counts for its supervisor's `auto_shutdown`; then it must be one agent and `restart` must not be
     /// `permanent`. Default false.
     #[serde(default)]
