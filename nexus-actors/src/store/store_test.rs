@@ -264,6 +264,35 @@ async fn a_poisoned_feed_loses_the_poison_only() {
     assert_eq!(Site::new(&disk).await.sum("each/a").await, Ok(of(37, 37)));
 }
 
+/// Goal: a sender that never pauses does not keep a stored agent from its control messages. Method: the agent is never idle, a
+/// checkpoint asks it for its state by one, and it is stopped gracefully in the end, with all of it stored.
+#[tokio::test(start_paused = true)]
+async fn a_flood_leaves_control_its_turn() {
+    let disk = FaultDisk::new();
+    let site = Site::new(&disk).await;
+    let feed = site.store.feed_number("flights").unwrap();
+    let node = site.node.clone();
+    let flood = tokio::spawn(async move {
+        for seq in 1.. {
+            if node.deliver("many/a", fed(feed, seq, 1)).await.is_err() {
+                return seq - 1;
+            }
+        }
+        unreachable!("it ends with its agent")
+    });
+    // Time stands still while somebody is busy.
+    while site.node.tally().processed < 1000 {
+        tokio::task::yield_now().await;
+    }
+    let seq = site.node.tally().processed;
+    assert_eq!(site.node.checkpoint(mark(seq), vec![(AgentId::of("many/a"), seq)]).await, Ok(()));
+    assert!(!flood.is_finished());
+    flood.abort();
+    site.root.shutdown().await;
+    let handled = site.node.tally().processed;
+    assert_eq!(Site::new(&disk).await.sum("many/a").await, Ok(of(handled, handled)));
+}
+
 /// Goal: a checkpoint does not wait for agents that will never come to the place: dormant, stopped, unknown, not stored, or without
 /// the request.
 #[tokio::test(start_paused = true)]
