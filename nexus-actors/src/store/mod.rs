@@ -8,7 +8,7 @@
 //!
 //! While one commit runs, what all agents give is gathered for the next: group commit without waiting for company. After a failure
 //! the file is closed and opened again (redb then stands at its last commit), with back-off; meanwhile the store is *degraded*, and
-//! says so. The core decides, `actor` carries out, `engine` is the only part that knows redb.
+//! says so. The core decides, `actor.rs` carries out, `engine.rs` is the only part that knows redb.
 
 mod actor;
 mod checkpoint;
