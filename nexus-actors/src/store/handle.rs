@@ -53,7 +53,6 @@ pub struct StoreStatus {
     /// Its file.
     pub path: Arc<str>,
     /// Whether it writes.
-    #[serde(flatten)]
     pub state: StoreState,
     /// The file's length.
     pub file_bytes: u64,
