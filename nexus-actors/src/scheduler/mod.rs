@@ -127,6 +127,16 @@ impl Schedulers {
         self.inner.runtimes.get(at).map(|runtime| &runtime.handle)
     }
 
+    /// The runtime that all agents live on, if there is just one: the place for their supervisors too, whose starts are then no hand-over
+    /// between threads.
+    #[must_use]
+    pub fn only(&self) -> Option<&Handle> {
+        match &*self.inner.runtimes {
+            [runtime] => Some(&runtime.handle),
+            _ => None,
+        }
+    }
+
     /// Where [`Schedulers::place`] puts it, in the order of [`Layout::runtimes`].
     #[must_use]
     pub fn index_of(&self, id: AgentId) -> Option<usize> {

@@ -86,11 +86,12 @@ pub(super) struct Batch {
     pub(super) attempts: Vec<Attempt>,
 }
 
-/// The attempts by the runtimes they ask for, each in order.
+/// The attempts by the runtimes they ask for, each in order. To be called on the supervisor's runtime.
 pub(super) fn by_home(attempts: Vec<Attempt>) -> Vec<Batch> {
+    let here = Handle::current().id();
     let mut batches: Vec<Batch> = Vec::new();
     for attempt in attempts {
-        let home = attempt.start.home();
+        let home = attempt.start.home().filter(|home| home.id() != here);
         let id = home.as_ref().map(Handle::id);
         match batches.iter_mut().find(|batch| batch.home.as_ref().map(Handle::id) == id) {
             Some(batch) => batch.attempts.push(attempt),

@@ -314,6 +314,9 @@ pub struct SupervisorSpec {
     pub children: Vec<ChildSpec>,
     /// The rules of all children of a `simple_one_for_one` supervisor.
     pub template: Option<ChildRules>,
+    /// The runtime it lives on, with its nested supervisors and all children that ask for none of their own. Default: that of its own
+    /// supervisor.
+    pub home: Option<Handle>,
 }
 
 impl SupervisorSpec {
@@ -328,6 +331,7 @@ impl SupervisorSpec {
             backoff: None,
             children: Vec::new(),
             template: None,
+            home: None,
         }
     }
 
@@ -362,6 +366,13 @@ impl SupervisorSpec {
     #[must_use]
     pub fn backoff(mut self, backoff: impl Into<Option<Backoff>>) -> Self {
         self.backoff = backoff.into();
+        self
+    }
+
+    /// Sets the runtime it lives on.
+    #[must_use]
+    pub fn home(mut self, home: Option<Handle>) -> Self {
+        self.home = home;
         self
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell};
+use tokio::runtime::Handle;
 
 use super::actor::{Reports, SupervisorActor};
 use super::core::{AttemptId, ChildKey};
@@ -67,6 +68,10 @@ impl StartSupervisor {
 }
 
 impl StartChild for StartSupervisor {
+    fn home(&self) -> Option<Handle> {
+        self.spec.home.clone()
+    }
+
     fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
         let spec = self.spec.clone();
         Box::pin(async move {

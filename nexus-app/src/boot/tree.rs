@@ -2,6 +2,7 @@
 
 use nexus_actors::agent::{AgentTemplate, FamilyRules, Level, NamePattern, Payload};
 use nexus_actors::route::GroupSpec;
+use nexus_actors::scheduler::Schedulers;
 use nexus_actors::store::Persist;
 use nexus_actors::supervision::{
     AutoShutdown, Backoff, ChildRules, ChildSpec, Restart, Shutdown, Strategy, SupervisorSpec,
@@ -31,7 +32,9 @@ pub(super) fn agents_sup(node: &Node, topology: &Topology) -> Result<ChildSpec, 
     declare_groups(node, topology);
     let tolerance =
         Tolerance { intensity: topology.node.intensity, period: topology.node.period, backoff: None };
-    let mut spec = SupervisorSpec::new(AGENTS_SUP).intensity(tolerance.intensity, tolerance.period);
+    let home = node.schedulers().and_then(Schedulers::only).cloned();
+    let mut spec =
+        SupervisorSpec::new(AGENTS_SUP).intensity(tolerance.intensity, tolerance.period).home(home);
     for agent in &topology.agent {
         spec = spec.child(agent_child(node, &topology.limits, agent, tolerance)?);
     }
