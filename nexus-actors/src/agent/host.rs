@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::batch::Batch;
@@ -194,11 +195,35 @@ where
         stopped
     }
 
+    /// Boxed: ractor keeps room for two and a half of these futures in every actor, busy or not, and most are not.
     async fn handle(
         &self,
         myself: ActorRef<AgentMessage>,
         message: AgentMessage,
         state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.deal(myself, message, state).boxed().await
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        event: SupervisionEvent,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.behavior.handle_supervisor_evt(myself, event, &mut state.inner).await
+    }
+}
+
+impl<A> Agent<A>
+where
+    A: Actor<Msg = AgentMessage, Arguments = AgentSpec>,
+{
+    async fn deal(
+        &self,
+        myself: ActorRef<AgentMessage>,
+        message: AgentMessage,
+        state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             AgentMessage::Host(HostMessage::Wake) => self.drain(myself, state).await,
@@ -242,20 +267,6 @@ where
         }
     }
 
-    async fn handle_supervisor_evt(
-        &self,
-        myself: ActorRef<AgentMessage>,
-        event: SupervisionEvent,
-        state: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        self.behavior.handle_supervisor_evt(myself, event, &mut state.inner).await
-    }
-}
-
-impl<A> Agent<A>
-where
-    A: Actor<Msg = AgentMessage, Arguments = AgentSpec>,
-{
     /// Handles up to a batch from the inbox; with more left, wakes itself, so that stop and control messages get their turn.
     ///
     /// Before it rests it lets every other runnable task of its thread run and looks again: a sender that keeps sending then
