@@ -193,19 +193,24 @@ impl SupervisorState {
     }
 
     /// A nested supervisor ended: its exit counts when nothing below it lives any more. If it ended in order, nothing does.
-    async fn settle(&mut self, pid: u64, reason: ExitReason, nested: &SupervisorView) {
+    async fn settle(&mut self, pid: u64, reason: ExitReason, nested: &Arc<SupervisorView>) {
         let reason = nested.exit_reason().cloned().unwrap_or(reason);
-        let mut cells = nested.cells();
-        cells.retain(|cell| cell.get_status() != ActorStatus::Stopped);
-        if cells.is_empty() {
+        if living(nested).is_empty() {
             return self.feed([Input::ChildExited { pid, reason }]).await;
         }
         self.settling.insert(pid);
-        let reports = self.reports.clone();
+        let (nested, reports) = (nested.clone(), self.reports.clone());
         self.tasks.spawn(async move {
+            // Whoever lived at the last look may have started others until its end.
             let all = async {
-                for cell in cells {
-                    wait_for_end(&cell).await;
+                loop {
+                    let cells = living(&nested);
+                    if cells.is_empty() {
+                        break;
+                    }
+                    for cell in cells {
+                        wait_for_end(&cell).await;
+                    }
                 }
             };
             // What does not end by then is on a thread that does not yield.
@@ -334,7 +339,7 @@ impl SupervisorState {
         self.starts.insert(attempt, handle);
         let context = StartContext {
             supervisor: self.myself.get_cell(),
-            supervisor_path: self.view.path().clone(),
+            view: self.view.clone(),
             id,
             env: self.view.env().clone(),
             key,
@@ -479,6 +484,13 @@ fn stop(process: &Started) {
         Some(supervisor) => supervisor.shutdown(),
         None => process.cell.stop(Some(ExitReason::Shutdown(None).stop_text())),
     }
+}
+
+/// What lives below a supervisor.
+fn living(view: &SupervisorView) -> Vec<ActorCell> {
+    let mut cells = view.cells();
+    cells.retain(|cell| cell.get_status() != ActorStatus::Stopped);
+    cells
 }
 
 async fn wait_for_end(cell: &ActorCell) {

@@ -16,7 +16,7 @@ use super::view::{SupervisorEnv, SupervisorView};
 /// What a [`StartChild`] is given.
 pub struct StartContext {
     pub(super) supervisor: ActorCell,
-    pub(super) supervisor_path: Arc<str>,
+    pub(super) view: Arc<SupervisorView>,
     pub(super) id: Arc<str>,
     pub(super) env: SupervisorEnv,
     pub(super) key: ChildKey,
@@ -40,7 +40,7 @@ impl StartContext {
     /// The child's path in the tree.
     #[must_use]
     pub fn path(&self) -> Arc<str> {
-        format!("{}/{}", self.supervisor_path, self.id).into()
+        format!("{}/{}", self.view.path(), self.id).into()
     }
 
     /// The node's clock and events.
@@ -52,6 +52,7 @@ impl StartContext {
     /// Shows an actor in the tree before it is ready: for starts that go on after their actor was spawned. It still counts
     /// as starting.
     pub fn announce(&self, process: Started) {
+        self.view.note_spawned(&process);
         self.reports.send(Completion::Spawned { key: self.key, attempt: self.attempt, process });
     }
 }

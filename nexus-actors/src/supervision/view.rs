@@ -5,10 +5,10 @@
 //! one step of the core or for one page of a reader, never across an await point.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use ractor::{ActorCell, ActorRef, ActorStatus};
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,8 @@ pub struct SupervisorView {
     /// What it ended with, set before its actor stops: its supervisor reads the reason here, with the whole chain, rather
     /// than from ractor's text.
     exit: OnceLock<ExitReason>,
+    /// Supervisors spawned below it, from their first moment: its table learns of them by a message, which it may not live to read.
+    spawned: Mutex<Vec<(ActorCell, Weak<SupervisorView>)>>,
 }
 
 impl SupervisorView {
@@ -160,6 +162,7 @@ impl SupervisorView {
             env,
             core: RwLock::new(Core::new(flags, children)),
             actor: OnceLock::new(),
+            spawned: Mutex::default(),
             exit: OnceLock::new(),
         })
     }
@@ -274,7 +277,15 @@ impl SupervisorView {
         processes.filter_map(|process| process.nested.clone()).collect()
     }
 
-    /// Its children's actors, also of those that start or end, and those of everything nested in it.
+    /// A supervisor was spawned below it and has not begun its work.
+    pub(super) fn note_spawned(&self, process: &Started) {
+        let Some(nested) = &process.nested else { return };
+        let mut spawned = self.spawned.lock();
+        spawned.retain(|(cell, _)| cell.get_status() != ActorStatus::Stopped);
+        spawned.push((process.cell.clone(), Arc::downgrade(nested)));
+    }
+
+    /// Its children's actors, also of those that start or end, and those of everything nested in it. Some may be there twice.
     pub(super) fn cells(&self) -> Vec<ActorCell> {
         let mut cells: Vec<_> = {
             let core = self.core.read();
@@ -283,6 +294,11 @@ impl SupervisorView {
         };
         for nested in self.nested() {
             cells.extend(nested.cells());
+        }
+        let spawned = self.spawned.lock().clone();
+        for (cell, nested) in spawned {
+            cells.push(cell);
+            cells.extend(nested.upgrade().map(|nested| nested.cells()).into_iter().flatten());
         }
         cells
     }
