@@ -16,11 +16,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::AbortHandle;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::mpsc;
 use tokio::task::{self, JoinSet};
 
-use super::core::{AttemptId, ChildKey, Input, KILL_GRACE, Process, Ticket, TimerId};
+use super::core::{AttemptId, ChildKey, Input, Process, Ticket, TimerId};
 use super::launch::{self, Attempt, BATCH_MAX, Batch};
 use super::message::{Answer, Completion, Msg, SupervisorMsg};
 use super::reason::ExitReason;
@@ -187,36 +187,27 @@ impl SupervisorState {
             return;
         };
         match process.nested {
-            Some(nested) => self.settle(pid, reason, &nested).await,
+            Some(nested) => {
+                let exited = self.settle(pid, reason, &nested);
+                self.feed(exited).await;
+            }
             None => self.feed([Input::ChildExited { pid, reason }]).await,
         }
     }
 
     /// A nested supervisor ended: its exit counts when nothing below it lives any more. If it ended in order, nothing does.
-    async fn settle(&mut self, pid: u64, reason: ExitReason, nested: &Arc<SupervisorView>) {
+    fn settle(&mut self, pid: u64, reason: ExitReason, nested: &Arc<SupervisorView>) -> Option<ActorInput> {
         let reason = nested.exit_reason().cloned().unwrap_or(reason);
-        if living(nested).is_empty() {
-            return self.feed([Input::ChildExited { pid, reason }]).await;
+        if nested.living().is_empty() {
+            return Some(Input::ChildExited { pid, reason });
         }
         self.settling.insert(pid);
         let (nested, reports) = (nested.clone(), self.reports.clone());
         self.tasks.spawn(async move {
-            // Whoever lived at the last look may have started others until its end.
-            let all = async {
-                loop {
-                    let cells = living(&nested);
-                    if cells.is_empty() {
-                        break;
-                    }
-                    for cell in cells {
-                        wait_for_end(&cell).await;
-                    }
-                }
-            };
-            // What does not end by then is on a thread that does not yield.
-            let _ = tokio::time::timeout(KILL_GRACE, all).await;
+            nested.settled().await;
             reports.send(Completion::Settled { pid, reason });
         });
+        None
     }
 
     async fn on_completion(&mut self, completion: Completion) {
@@ -409,11 +400,10 @@ impl SupervisorState {
         self.end_attempt(attempt);
         let mut inputs = vec![Input::Started { key, attempt, process: process.clone() }];
         match early {
-            Some((_, reported)) => {
-                let known = process.nested.as_ref().and_then(|nested| nested.exit_reason());
-                let reason = known.cloned().unwrap_or(reported);
-                inputs.push(Input::ChildExited { pid, reason });
-            }
+            Some((_, reason)) => match &process.nested {
+                Some(nested) => inputs.extend(self.settle(pid, reason, nested)),
+                None => inputs.push(Input::ChildExited { pid, reason }),
+            },
             None => self.ensure_linked(&process),
         }
         inputs
@@ -486,13 +476,6 @@ fn stop(process: &Started) {
     }
 }
 
-/// What lives below a supervisor.
-fn living(view: &SupervisorView) -> Vec<ActorCell> {
-    let mut cells = view.cells();
-    cells.retain(|cell| cell.get_status() != ActorStatus::Stopped);
-    cells
-}
-
-async fn wait_for_end(cell: &ActorCell) {
+pub(super) async fn wait_for_end(cell: &ActorCell) {
     cell.wait(None).await.expect("a wait without time-out cannot time out");
 }

@@ -90,8 +90,9 @@ impl StartChild for StartSupervisor {
                     Ok(started)
                 }
                 Err(reason) => {
-                    // It is stopping by itself; a new attempt must not overlap with it.
+                    // It is stopping by itself, or was killed; a new attempt must not overlap with it, nor with what it had started.
                     actor.get_cell().wait(None).await.expect("a wait without time-out cannot time out");
+                    view.settled().await;
                     guard.0 = None;
                     Err(StartError::Failed(reason.start_error().into()))
                 }

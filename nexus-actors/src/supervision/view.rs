@@ -12,7 +12,8 @@ use parking_lot::{Mutex, RwLock};
 use ractor::{ActorCell, ActorRef, ActorStatus};
 use serde::{Deserialize, Serialize};
 
-use super::core::{Child, ChildCounts, Core, Effect, Flags, Input, NewChild, Process, State};
+use super::actor::wait_for_end;
+use super::core::{Child, ChildCounts, Core, Effect, Flags, Input, KILL_GRACE, NewChild, Process, State};
 use super::message::{SupervisorMsg, SupervisorRef};
 use super::reason::ExitReason;
 use super::spec::{ChildKind, StartChild, Started, SupervisorSpec};
@@ -301,6 +302,30 @@ impl SupervisorView {
             cells.extend(nested.upgrade().map(|nested| nested.cells()).into_iter().flatten());
         }
         cells
+    }
+
+    /// What lives below it.
+    pub(super) fn living(&self) -> Vec<ActorCell> {
+        let mut cells = self.cells();
+        cells.retain(|cell| cell.get_status() != ActorStatus::Stopped);
+        cells
+    }
+
+    /// Waits until nothing lives below it. It has ended itself. What does not end in time is on a thread that does not yield.
+    pub(super) async fn settled(&self) {
+        let all = async {
+            loop {
+                // Whoever lived at the last look may have started others until its end.
+                let cells = self.living();
+                if cells.is_empty() {
+                    break;
+                }
+                for cell in cells {
+                    wait_for_end(&cell).await;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(KILL_GRACE, all).await;
     }
 
     /// The process a pid stands for, if it is one of its children.
