@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use redb::backends::FileBackend;
@@ -63,17 +64,36 @@ impl Disk for FileDisk {
 /// previous errors.
 pub(crate) type Failure = Arc<Mutex<Option<StoreError>>>;
 
-/// A backend that does not grow past a limit and remembers its first failure.
+/// What every finished file begins with.
+const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+
+/// A backend that does not grow past a limit, remembers its first failure, and takes a file whose making was cut short for none.
 #[derive(Debug)]
 pub(crate) struct Capped {
     inner: Box<dyn StorageBackend>,
     max_bytes: Option<u64>,
     failure: Failure,
+    /// Whether [`Capped::clear_unfinished`] has run: redb asks for the length first, once it holds the file's lock.
+    examined: AtomicBool,
 }
 
 impl Capped {
     pub(crate) fn new(inner: Box<dyn StorageBackend>, max_bytes: Option<u64>, failure: Failure) -> Self {
-        Self { inner, max_bytes, failure }
+        Self { inner, max_bytes, failure, examined: AtomicBool::new(false) }
+    }
+
+    /// Empties a file that holds nothing yet: redb gives a new file its length first and its magic number last, and refuses for ever
+    /// one that a `kill -9` or a power failure left in between.
+    fn clear_unfinished(&self) -> io::Result<()> {
+        let mut found = [0; MAGIC.len()];
+        let length = usize::try_from(self.inner.len()?).unwrap_or(usize::MAX).min(found.len());
+        self.inner.read(0, &mut found[..length])?;
+        let begun = found.iter().zip(MAGIC).take_while(|(found, magic)| *found == magic).count();
+        if length > 0 && begun < MAGIC.len() && found[begun..].iter().all(|byte| *byte == 0) {
+            tracing::warn!("the store's file was not finished when it was made: it is made anew");
+            self.inner.set_len(0)?;
+        }
+        Ok(())
     }
 
     fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
@@ -85,6 +105,9 @@ impl Capped {
 
 impl StorageBackend for Capped {
     fn len(&self) -> io::Result<u64> {
+        if !self.examined.swap(true, Ordering::Relaxed) {
+            self.noted(self.clear_unfinished())?;
+        }
         self.noted(self.inner.len())
     }
 

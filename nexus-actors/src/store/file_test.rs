@@ -11,8 +11,10 @@ use super::core::{Changes, Write};
 use super::disk::{Disk as _, FileDisk};
 use super::engine::Engine;
 use super::error::StoreError;
+use super::fault::FaultDisk;
 use super::handle::Store;
 use super::testing::{Sums, start};
+use crate::rng::Seed;
 
 /// Goal: many agents on many threads write each update into one file; a second process is refused meanwhile; after a graceful end
 /// all is there.
@@ -76,6 +78,34 @@ fn unused_parts_are_given_back() {
     });
     assert_eq!(seen, Ok(Vec::new()));
     assert_eq!(held, AGENTS / 10 * 3000 + AGENTS / 10 * 9 * 10);
+}
+
+/// Goal: a process that ends while it makes its file, at any moment, by a kill or with the power, can start again.
+#[test]
+fn a_file_cut_short_while_it_is_made() {
+    let mut rng = Seed::new(7).stream("power");
+    // Opening and, when it is dropped, closing.
+    let disk = FaultDisk::new();
+    let mut engine = Engine::new(Arc::new(disk.clone()), None, 16 << 20);
+    engine.open().unwrap();
+    let opening = disk.operations();
+    drop(engine);
+    let operations = disk.operations();
+    assert!(opening > 5, "{opening}");
+    for last in 1..=operations {
+        for power in [None, Some(1), Some(2), Some(3)] {
+            let disk = FaultDisk::new();
+            disk.fail_at(last, true);
+            let cut = Engine::new(Arc::new(disk.clone()), None, 16 << 20).open();
+            assert_eq!(cut.is_err(), last <= opening, "operation {last} of {opening} and {operations}");
+            disk.repair();
+            if power.is_some() {
+                disk.power_loss(&mut rng);
+            }
+            let opened = Engine::new(Arc::new(disk), None, 16 << 20).open();
+            assert_eq!(opened.map(|opened| opened.sequence), Ok(0), "operation {last}, power {power:?}");
+        }
+    }
 }
 
 /// Goal: a file that is no store, one of another format, and a directory that cannot be made are errors that name what is wrong.
