@@ -112,6 +112,9 @@ pub(crate) enum Sent {
     Failed(AgentError),
 }
 
+#[derive(Debug, Default)]
+struct Exits(Vec<AgentExit>);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct AgentCell {
@@ -148,8 +151,8 @@ pub(crate) struct AgentCell {
     service_ns: AtomicU32,
     /// For an agent whose state is written to the store.
     keeper: Option<Box<Keeper>>,
-    /// The last ones, newest last; few, so the oldest is taken from the front.
-    exits: Mutex<Vec<AgentExit>>,
+    /// The last ones, newest last; few, so the oldest is taken from the front. Boxed: most agents have none.
+    exits: Mutex<Option<Box<Exits>>>,
 }
 
 impl AgentCell {
@@ -475,6 +478,7 @@ impl AgentCell {
 
     pub(crate) fn note_exit(&self, at: Millis, reason: ExitReason) {
         let mut exits = self.exits.lock();
+        let Exits(exits) = &mut **exits.get_or_insert_default();
         if exits.len() == EXITS_KEPT {
             exits.remove(0);
         }
@@ -526,7 +530,18 @@ impl AgentCell {
             dead_lettered: tally.dead_lettered,
             refused: self.refused.load(Ordering::Relaxed),
             uptime_ms,
-            exits: self.exits.lock().clone(),
+            exits: self.exits.lock().as_ref().map(|exits| exits.0.clone()).unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a cell with its reference counts fits an allocator's class of 256 bytes: there is one for every live agent.
+    #[test]
+    fn cells_are_small() {
+        assert!(size_of::<AgentCell>() + 2 * size_of::<usize>() <= 256, "{} bytes", size_of::<AgentCell>());
     }
 }

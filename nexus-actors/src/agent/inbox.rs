@@ -119,6 +119,10 @@ impl Inbox {
         };
         gate.state = State::Scheduled;
         gate.accepted += 1;
+        if gate.letters.capacity() == 0 {
+            // Most queues are never longer; a `VecDeque` would begin with room for four.
+            gate.letters.reserve_exact(1);
+        }
         gate.letters.push_back(letter);
         pushed
     }
