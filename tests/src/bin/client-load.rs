@@ -43,7 +43,7 @@ const THINK: Duration = Duration::from_millis(100);
 const PUBLISHED_BYTES: usize = 4096;
 /// Clients that listen and read while the slow ones do not.
 const GOOD_LISTENERS: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 const TOPOLOGY: &str = r#"
 [[agent]]
@@ -57,6 +57,9 @@ members = ["echo/*"]
 [clients]
 listen = "127.0.0.1:0"
 auth = "off"
+connections = 100000
+# The first connections answer no ping until the last are made.
+ping_interval = "10m"
 allow = ["echo/*", "group:all"]
 "#;
 
