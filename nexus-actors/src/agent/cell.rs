@@ -141,8 +141,6 @@ pub(crate) struct AgentCell {
     /// Whether it may sleep: a member of a family whose behavior is durable.
     can_sleep: bool,
     phase: AtomicU8,
-    /// When it last rested, on the node's clock; kept only where it can sleep.
-    rested_at: AtomicU64,
     /// Its turn with the hibernator.
     turn: Mutex<Option<Turn>>,
     /// What its next incarnation starts from.
@@ -175,7 +173,6 @@ impl AgentCell {
             live_at: AtomicU32::new(0),
             can_sleep: false,
             phase: AtomicU8::new(Phase::Live as u8),
-            rested_at: AtomicU64::new(0),
             turn: Mutex::default(),
             snapshot: Mutex::default(),
             service_ns: AtomicU32::new(0),
@@ -277,11 +274,11 @@ impl AgentCell {
 
     /// It has nothing to do.
     pub(crate) fn rested(&self, now: Millis) {
-        self.rested_at.store(now.get(), Ordering::Relaxed);
+        self.inbox().rested(now);
     }
 
     pub(crate) fn rested_at(&self) -> Millis {
-        Millis::new(self.rested_at.load(Ordering::Relaxed))
+        self.inbox.get().map_or(Millis::ZERO, |inbox| inbox.rested_at())
     }
 
     #[inline]

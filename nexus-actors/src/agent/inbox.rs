@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use super::message::Request;
 use super::reply::Answer;
 use super::tally::Tally;
+use crate::clock::Millis;
 
 /// A request in an inbox. Kept small: both sides pay for every cache line of it.
 #[derive(Debug)]
@@ -67,27 +68,33 @@ pub(crate) struct Inbox {
     ends: CachePadded<Ends>,
 }
 
-/// What senders write.
+/// What senders write. With its lock it fills one cache line, which crosses from core to core with every letter of a short queue.
 #[derive(Debug)]
 struct Gate {
     state: State,
     letters: Letters,
-    /// Letters that were given back: older than all in `letters`.
-    given_back: Letters,
+    /// Letters that were given back: older than all in `letters`. Boxed: hardly ever there.
+    given_back: Option<Box<Older>>,
     accepted: u64,
-    rejected: u64,
-    /// A lower bound of the letters that have ended: the consumer's line is read only when the inbox looks full by it.
-    ended_known: u64,
+    /// A lower bound of the letters there is room for: the consumer's line is read only when it is 0.
+    room: u32,
     /// Whether senders may wait for room: the consumer tells them, when it comes for more, that the inbox is half empty.
     awaited: bool,
 }
 
-/// What the consumer writes with every letter.
+#[derive(Debug)]
+struct Older(Letters);
+
+/// What the consumer writes, and senders read only when they have to.
 #[derive(Debug, Default)]
 struct Ends {
     /// Only the consumer writes it.
     processed: AtomicU64,
     dead_lettered: AtomicU64,
+    /// Written by senders that are turned away.
+    rejected: AtomicU64,
+    /// When the consumer last rested, on the node's clock; kept only where the agent can sleep.
+    rested_at: AtomicU64,
     room: Notify,
 }
 
@@ -96,10 +103,9 @@ impl Inbox {
         let gate = Gate {
             state: State::Idle,
             letters: Letters::new(),
-            given_back: Letters::new(),
+            given_back: None,
             accepted: 0,
-            rejected: 0,
-            ended_known: 0,
+            room: 0,
             awaited: false,
         };
         Self { gate: CachePadded::new(Mutex::new(gate)), ends: CachePadded::default() }
@@ -109,8 +115,12 @@ impl Inbox {
     #[inline]
     pub(crate) fn push(&self, letter: Letter, limit: u64) -> Pushed {
         let mut gate = self.gate.lock();
-        if gate.accepted - gate.ended_known >= limit && self.queued_at(&mut gate) >= limit {
-            return Pushed::Full(letter);
+        if gate.room == 0 {
+            let room = limit.saturating_sub(self.queued_at(&gate));
+            if room == 0 {
+                return Pushed::Full(letter);
+            }
+            gate.room = u32::try_from(room).unwrap_or(u32::MAX);
         }
         let pushed = match gate.state {
             State::Scheduled => Pushed::Queued,
@@ -119,6 +129,7 @@ impl Inbox {
         };
         gate.state = State::Scheduled;
         gate.accepted += 1;
+        gate.room -= 1;
         if gate.letters.capacity() == 0 {
             // Most queues are never longer; a `VecDeque` would begin with room for four.
             gate.letters.reserve_exact(1);
@@ -131,8 +142,10 @@ impl Inbox {
     /// reports each as processed or dead-lettered, or gives it back.
     pub(crate) fn take(&self, letters: &mut Letters, limit: u64) {
         let mut gate = self.gate.lock();
-        let from = if gate.given_back.is_empty() { &mut gate.letters } else { &mut gate.given_back };
-        std::mem::swap(from, letters);
+        match gate.given_back.take() {
+            Some(older) => *letters = older.0,
+            None => std::mem::swap(&mut gate.letters, letters),
+        }
         self.make_room(&mut gate, limit);
     }
 
@@ -142,8 +155,11 @@ impl Inbox {
         if gate.state == State::Closed {
             return false;
         }
-        letters.append(&mut gate.given_back);
-        std::mem::swap(&mut gate.given_back, letters);
+        let mut older = std::mem::take(letters);
+        if let Some(more) = &mut gate.given_back {
+            older.append(&mut more.0);
+        }
+        gate.given_back = (!older.is_empty()).then(|| Box::new(Older(older)));
         self.make_room(&mut gate, limit);
         true
     }
@@ -169,19 +185,20 @@ impl Inbox {
 
     /// A sender was turned away.
     pub(crate) fn reject(&self) {
-        self.gate.lock().rejected += 1;
+        // Ordered by the lock, so that a tally has it with what was accepted.
+        let _gate = self.gate.lock();
+        self.ends.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The consumer found nothing, and its buffer is empty. `true` if it may rest; `false` if a letter has come and it must go on.
     pub(crate) fn rest(&self) -> bool {
         let mut gate = self.gate.lock();
-        if !gate.letters.is_empty() || !gate.given_back.is_empty() {
+        if !gate.letters.is_empty() || gate.given_back.is_some() {
             return false;
         }
         if gate.letters.capacity() > ROOM_KEPT {
             gate.letters = Letters::new();
         }
-        gate.given_back = Letters::new();
         if gate.state == State::Scheduled {
             gate.state = State::Idle;
         }
@@ -191,7 +208,7 @@ impl Inbox {
     /// If nothing waits and nothing is being handled: whatever is pushed from now on waits for the next incarnation.
     pub(crate) fn seal(&self) -> bool {
         let mut gate = self.gate.lock();
-        let idle = gate.state != State::Closed && self.queued_at(&mut gate) == 0;
+        let idle = gate.state != State::Closed && self.queued_at(&gate) == 0;
         if idle {
             gate.state = State::Scheduled;
         }
@@ -201,7 +218,7 @@ impl Inbox {
     /// Admits no more if nothing waits and nothing is being handled; else `false`.
     pub(crate) fn close_if_idle(&self) -> bool {
         let mut gate = self.gate.lock();
-        let idle = self.queued_at(&mut gate) == 0;
+        let idle = self.queued_at(&gate) == 0;
         if idle {
             gate.state = State::Closed;
             self.ends.room.notify_waiters();
@@ -222,16 +239,14 @@ impl Inbox {
 
     /// Letters waiting or being handled.
     pub(crate) fn queued(&self) -> u64 {
-        self.queued_at(&mut self.gate.lock())
+        self.queued_at(&self.gate.lock())
     }
 
     /// Under the lock nothing is accepted, and nothing ends that was not accepted.
     #[cold]
-    fn queued_at(&self, gate: &mut Gate) -> u64 {
+    fn queued_at(&self, gate: &Gate) -> u64 {
         let ends = &self.ends;
-        gate.ended_known =
-            ends.processed.load(Ordering::Acquire) + ends.dead_lettered.load(Ordering::Acquire);
-        gate.accepted - gate.ended_known
+        gate.accepted - ends.processed.load(Ordering::Acquire) - ends.dead_lettered.load(Ordering::Acquire)
     }
 
     /// The inbox's counters.
@@ -239,10 +254,11 @@ impl Inbox {
         let gate = self.gate.lock();
         let processed = self.ends.processed.load(Ordering::Acquire);
         let dead_lettered = self.ends.dead_lettered.load(Ordering::Acquire);
+        let rejected = self.ends.rejected.load(Ordering::Relaxed);
         Tally {
-            sent: gate.accepted + gate.rejected,
+            sent: gate.accepted + rejected,
             processed,
-            rejected: gate.rejected,
+            rejected,
             dead_lettered,
             queued: gate.accepted - processed - dead_lettered,
         }
@@ -257,12 +273,19 @@ impl Inbox {
     /// Gives back the room that an empty inbox keeps, and says how many bytes it was.
     pub(crate) fn shrink(&self) -> usize {
         let mut gate = self.gate.lock();
-        if !gate.letters.is_empty() || !gate.given_back.is_empty() {
+        if !gate.letters.is_empty() || gate.given_back.is_some() {
             return 0;
         }
-        let room = gate.letters.capacity() + gate.given_back.capacity();
-        (gate.letters, gate.given_back) = (Letters::new(), Letters::new());
-        room * size_of::<Letter>()
+        std::mem::take(&mut gate.letters).capacity() * size_of::<Letter>()
+    }
+
+    /// The consumer has nothing to do.
+    pub(crate) fn rested(&self, now: Millis) {
+        self.ends.rested_at.store(now.get(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn rested_at(&self) -> Millis {
+        Millis::new(self.ends.rested_at.load(Ordering::Relaxed))
     }
 
     /// Waits until there may be room, or the inbox is closed.
@@ -273,7 +296,7 @@ impl Inbox {
         notified.as_mut().enable();
         {
             let mut gate = self.gate.lock();
-            if gate.state == State::Closed || self.queued_at(&mut gate) < limit {
+            if gate.state == State::Closed || self.queued_at(&gate) < limit {
                 return;
             }
             gate.awaited = true;
@@ -351,6 +374,12 @@ mod tests {
     #[test]
     fn letters_are_small() {
         assert_eq!(size_of::<Letter>(), 96);
+    }
+
+    /// Goal: what a push touches of an inbox is one cache line.
+    #[test]
+    fn a_gate_is_one_line() {
+        assert!(size_of::<Mutex<Gate>>() <= 64, "{} bytes", size_of::<Mutex<Gate>>());
     }
 
     /// Goal: a closed inbox takes nothing, neither new letters nor old ones, and holds nobody up.
