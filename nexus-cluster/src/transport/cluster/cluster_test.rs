@@ -139,6 +139,28 @@ async fn a_lost_connection_is_dialed_again() {
     }
 }
 
+/// Goal: a peer that handles nothing makes us hold no more than the window of the control lane. Method: the network falls silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_control_lane_is_bounded() {
+    let mut config = config("a");
+    config.limits.control_messages_max = 100;
+    let (a, b) = (TestNode::start(config).await, TestNode::named("b").await);
+    let proxy = Proxy::start(b.address()).await;
+    a.carrier.keep(&proxy.address.to_string());
+    let (one, other) = pair(&a, &b).await;
+    for _ in 0..1_000 {
+        one.send(Lane::Control, "before");
+    }
+    until("the window moves on", || other.heard_count() == 1_000).await;
+    proxy.mode.send_replace(Mode::Silent);
+    for _ in 0..1_000 {
+        one.send(Lane::Control, "after");
+    }
+    until("the silence is noticed", || !one.is_open()).await;
+    let left = one.control_left();
+    assert!((900..1_000).contains(&left), "{left} left of 1,000 with a window of 100");
+}
+
 /// Goal: when both dial at once, both keep the same connection, and only that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_dials_leave_one_connection() {

@@ -19,6 +19,7 @@ mod core;
 mod handshake;
 mod listener;
 mod mux;
+mod outer;
 mod refusal;
 mod session;
 mod tls;

@@ -57,6 +57,11 @@ impl TestLine {
         self.work.notify_one();
     }
 
+    /// Control messages that the carrier has not taken.
+    pub(super) fn control_left(&self) -> usize {
+        self.control.lock().len()
+    }
+
     pub(super) fn set_flood(&self, on: bool) {
         self.flood.store(on, Ordering::SeqCst);
         self.work.notify_one();
