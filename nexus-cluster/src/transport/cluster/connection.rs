@@ -173,10 +173,10 @@ async fn accept(
         return Ok((Wire::Plain(stream), peer));
     };
     let mut first = [0];
-    stream
-        .peek(&mut first)
-        .await
-        .map_err(|error| HandshakeError::refused(Refusal::Closed, error.to_string()))?;
+    let gone = |why: String| HandshakeError::refused(Refusal::Closed, why);
+    if stream.peek(&mut first).await.map_err(|error| gone(error.to_string()))? == 0 {
+        return Err(gone("the peer went away".into()));
+    }
     if first[0] != TLS_RECORD {
         let refusal = if first[0] == MAGIC[0] { Refusal::Plaintext } else { Refusal::Malformed };
         return Err(HandshakeError::refused(refusal, "TLS is asked for: set it on both sides"));

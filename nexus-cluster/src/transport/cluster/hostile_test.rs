@@ -73,6 +73,9 @@ async fn wrong_certificates_are_refused_for_their_reason() {
     b.keep(&a);
     check_honest(&b, &a).await;
     check_refused(&a, config("z"), Refusal::Plaintext, false).await;
+    drop(TcpStream::connect(a.address()).await.unwrap());
+    until("who says nothing is no attack", || a.refused().contains_key(&Refusal::Closed)).await;
+    assert!(!a.refused().contains_key(&Refusal::Malformed));
 
     // It trusts our authority, so only its own certificate is wrong.
     let mut stranger = files(others.path(), "z");
