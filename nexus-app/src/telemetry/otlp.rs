@@ -20,6 +20,7 @@ use opentelemetry_otlp::{
     MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
 };
 use tokio::runtime::Handle;
+use tokio_rustls::rustls::crypto::ring;
 
 use super::TelemetryError;
 use crate::topology::OtlpConfig;
@@ -97,7 +98,8 @@ impl RuntimeClient {
             .map_err(|_| TelemetryError::Otlp("export needs a tokio runtime to be started in".to_owned()))?;
         let connection = if tls {
             let connector = HttpsConnectorBuilder::new()
-                .with_native_roots()
+                // Named, as more than one provider is compiled in.
+                .with_provider_and_native_roots(ring::default_provider())
                 .map_err(|error| {
                     TelemetryError::Otlp(format!(
                         "the system's certificates cannot be read ({error}): install them, or use `http://`"

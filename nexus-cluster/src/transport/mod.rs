@@ -15,6 +15,8 @@
 //!
 //! Above the seam ([`Carrier`], [`Exchange`], [`Line`]) nothing knows what carries the two lanes; below it nothing knows what they say.
 
+pub mod cluster;
+
 use std::fmt;
 use std::sync::Arc;
 
