@@ -15,6 +15,11 @@
 //!
 //! Above the seam ([`Carrier`], [`Exchange`], [`Line`]) nothing knows what carries the two lanes; below it nothing knows what they say.
 
+#[cfg(test)]
+mod codec_test;
+pub mod envelope;
+pub mod frame;
+
 use std::fmt;
 use std::sync::Arc;
 
