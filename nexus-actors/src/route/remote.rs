@@ -170,8 +170,7 @@ impl Node {
     }
 
     /// A message from another node, for an agent here or one that a family makes. It is never passed on: an agent that is not here is
-    /// unknown. With `queue_max` it is rejected also if so many letters wait for the agent already. An ask has a `ticket`, and hears
-    /// whatever becomes of it.
+    /// unknown. With `reject` it is rejected as if the agent's inbox were full. An ask has a `ticket`, and hears whatever becomes of it.
     ///
     /// # Errors
     /// Those of [`Node::send`]; counted and answered already.
@@ -181,23 +180,21 @@ impl Node {
         request: Request,
         receipt: Receipt,
         ticket: Option<Arc<dyn Ticket>>,
-        queue_max: Option<u64>,
+        reject: bool,
     ) -> Result<(), AgentError> {
         let answer = match ticket {
             None => Answer::Delivered(receipt),
             Some(ticket) => Answer::Remote(Box::new((ticket, Some(receipt)))),
         };
         let letter = Letter { request, answer };
-        if self.controls().sheds(&letter.request) {
-            let error = self.shed(to);
-            letter.answer.send(Err(error.clone()));
-            return Err(error);
-        }
-        let crowded = queue_max.and_then(|max| {
-            let cell = self.routes().read(to.id())?;
-            (cell.inbox().queued() >= max).then(|| cell.reject())
-        });
-        if let Some(error) = crowded {
+        let rejected = if self.controls().sheds(&letter.request) {
+            Some(self.shed(to))
+        } else if reject {
+            self.routes().read(to.id()).map(|cell| cell.reject())
+        } else {
+            None
+        };
+        if let Some(error) = rejected {
             letter.answer.send(Err(error.clone()));
             return Err(error);
         }
@@ -211,6 +208,12 @@ impl Node {
                 Err(error)
             }
         }
+    }
+
+    /// Letters that wait for an agent here or are being handled, and letters it has handled so far. `None` if it is not awake.
+    #[must_use]
+    pub fn progress(&self, agent: AgentId) -> Option<(u64, u64)> {
+        self.routes().read(agent).map(|cell| cell.glance())
     }
 
     /// Counts a message that was on its way to another node when that was lost, and keeps it among the dead letters. The other node may
