@@ -113,6 +113,15 @@ pub enum AgentError {
         /// What is wrong with the store.
         reason: String,
     },
+    /// The node that has the agent is lost, or its connection for too long. Whether the request was handled is not known; it is in the
+    /// dead letters unless that node had confirmed it.
+    #[error("node `{node}` is lost: {reason}")]
+    NodeLost {
+        /// The node.
+        node: String,
+        /// How it was lost.
+        reason: String,
+    },
     /// The node holds as many agents as its limit allows, so the family made no new one. The request is in the dead letters.
     #[error("agent `{name}` was not created: the node's limit of {limit} agents is reached (limits.agents)")]
     TooManyAgents {

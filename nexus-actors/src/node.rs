@@ -1,8 +1,8 @@
 //! A node: what everything on one machine shares. Cheap to clone; the handle behaviors, feeds and endpoints hold.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
@@ -19,6 +19,7 @@ use crate::error::AgentError;
 use crate::performance::Controls;
 use crate::rng::Seed;
 use crate::route::balance::MemberOverview;
+use crate::route::remote::Remote;
 use crate::route::{DeadLetterReason, DeadLetters, GroupOverview, GroupSpec, Groups, Membership, RouteTable};
 use crate::scheduler::Schedulers;
 use crate::store::{Persist, Store};
@@ -128,6 +129,10 @@ struct Inner {
     dead_letters: DeadLetters,
     /// Messages to nobody: sent and dead-lettered, with no agent to count them.
     unroutable: AtomicU64,
+    /// The way to other nodes.
+    remote: OnceLock<Arc<dyn Remote>>,
+    /// Messages for which there was no room on that way: sent and rejected.
+    remote_rejected: AtomicU64,
     /// Requests that agents answered with an error that nobody waited for, and when that was last told.
     refused: AtomicU64,
     refusal_told: Mutex<Option<Millis>>,
@@ -157,6 +162,8 @@ impl Node {
                 controls,
                 dead_letters,
                 unroutable: AtomicU64::new(0),
+                remote: OnceLock::new(),
+                remote_rejected: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
                 refusal_told: Mutex::default(),
                 idle: Mutex::default(),
@@ -267,6 +274,14 @@ impl Node {
 
     pub(crate) fn groups(&self) -> &Groups {
         &self.inner.groups
+    }
+
+    pub(crate) fn remote_slot(&self) -> &OnceLock<Arc<dyn Remote>> {
+        &self.inner.remote
+    }
+
+    pub(crate) fn count_remote_rejected(&self) {
+        self.inner.remote_rejected.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(crate) fn count_unroutable(&self) {
@@ -477,7 +492,8 @@ impl Node {
         Some(AgentOverview { status: AgentStatus::Dormant, ..cell.overview(now) })
     }
 
-    /// The node's message counters: all agents there are and ever were, and messages to nobody. At rest
+    /// The node's message counters: all agents there are and ever were, and messages to nobody. A message to another node's agent counts
+    /// there, or here if it does not get there. At rest
     /// `sent = processed + rejected + dead_lettered + queued`.
     #[must_use]
     pub fn tally(&self) -> Tally {
@@ -487,9 +503,9 @@ impl Node {
         let unroutable = self.inner.unroutable.load(Ordering::Acquire);
         tally.sent += unroutable;
         tally.dead_lettered += unroutable;
-        let shed = self.controls().shed_uncounted();
-        tally.sent += shed;
-        tally.rejected += shed;
+        let rejected = self.controls().shed_uncounted() + self.inner.remote_rejected.load(Ordering::Acquire);
+        tally.sent += rejected;
+        tally.rejected += rejected;
         tally
     }
 

@@ -20,6 +20,12 @@ impl AgentId {
         Self(xxh3_128(name.as_bytes()))
     }
 
+    /// The key that was [a number](Self::get) on another node.
+    #[must_use]
+    pub const fn from_key(key: u128) -> Self {
+        Self(key)
+    }
+
     /// The key as a number.
     #[must_use]
     pub const fn get(self) -> u128 {

@@ -19,6 +19,7 @@ use super::payload::Payload;
 use crate::clock::Clock;
 use crate::error::AgentError;
 use crate::route::balance::{Meter, Timed};
+use crate::route::remote::{Receipt, Ticket};
 
 thread_local! {
     /// Whether [`UNHEARD`] was set: looked at with every message, so it is a plain flag without a destructor.
@@ -64,6 +65,10 @@ pub struct ReplyPort {
 pub(crate) enum Answer {
     /// Nobody: the request was sent, not asked.
     Nobody,
+    /// The same, and it came from another node, which hears when the letter is done with.
+    Delivered(#[expect(dead_code, reason = "it is there for what happens when it is dropped")] Receipt),
+    /// An asker on another node, which hears that the letter is taken when it is. Boxed to keep the others small.
+    Remote(Box<(Arc<dyn Ticket>, Option<Receipt>)>),
     /// A Nexus `ask`.
     Asker(oneshot::Sender<Reply>),
     /// The same, through a group that measures its members. Boxed to keep the others small.
@@ -91,7 +96,7 @@ impl ReplyPort {
     /// The port through which the agent that shares `fate` answers a request that brought `default`.
     #[inline]
     pub(crate) fn bound(to: Answer, default: Option<Payload>, fate: &Arc<Fate>) -> Self {
-        Self { to, default: default.map(Box::new), fate: Some(fate.clone()) }
+        Self { to: to.handled(), default: default.map(Box::new), fate: Some(fate.clone()) }
     }
 
     /// Whoever waits at this port, which answers nobody from now on.
@@ -171,7 +176,8 @@ impl Answer {
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         match self {
-            Self::Nobody => false,
+            Self::Nobody | Self::Delivered(_) => false,
+            Self::Remote(remote) => remote.0.is_wanted(),
             Self::Asker(sender) => !sender.is_closed(),
             Self::Timed(timed) => !timed.is_closed(),
             Self::Withheld(withheld) => withheld.0.is_wanted(),
@@ -182,7 +188,20 @@ impl Answer {
     /// Whether somebody asked and then stopped waiting.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
-        !matches!(self, Self::Nobody) && !self.is_wanted()
+        !matches!(self, Self::Nobody | Self::Delivered(_)) && !self.is_wanted()
+    }
+
+    /// The same for a port: a behavior may keep it for long, and the letter it came with is no more.
+    #[inline]
+    fn handled(self) -> Self {
+        match self {
+            Self::Delivered(_) => Self::Nobody,
+            Self::Remote(mut remote) => {
+                remote.1 = None;
+                Self::Remote(remote)
+            }
+            other => other,
+        }
     }
 
     /// Whoever waits; nobody from now on.
@@ -202,7 +221,7 @@ impl Answer {
     /// The same asker, who hears the answer when `ledger` says so.
     pub(crate) fn withheld(self, ledger: &Arc<Ledger>) -> Self {
         match self {
-            Self::Nobody => Self::Nobody,
+            Self::Nobody | Self::Delivered(_) => Self::Nobody,
             asker => Self::Withheld(Box::new((asker, ledger.clone()))),
         }
     }
@@ -217,7 +236,8 @@ impl Answer {
 
     pub(crate) fn send(self, reply: Reply) {
         match self {
-            Self::Nobody => {}
+            Self::Nobody | Self::Delivered(_) => {}
+            Self::Remote(remote) => remote.0.answer(reply),
             // Fails only when the asker has given up.
             Self::Asker(sender) => drop(sender.send(reply)),
             Self::Timed(timed) => timed.send(reply),

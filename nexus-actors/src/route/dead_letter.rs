@@ -47,11 +47,16 @@ pub enum DeadLetterReason {
     NotBalanced,
     /// It was sent to a group in which nobody takes messages.
     NoMember,
+    /// The node that has the agent was lost, or its connection for too long, before it confirmed the message. It may have been handled
+    /// there.
+    NodeLost,
+    /// It is larger than what goes between nodes.
+    TooLarge,
 }
 
 impl DeadLetterReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownAgent,
         Self::Crashed,
         Self::AgentStopped,
@@ -63,6 +68,8 @@ impl DeadLetterReason {
         Self::UnknownGroup,
         Self::NotBalanced,
         Self::NoMember,
+        Self::NodeLost,
+        Self::TooLarge,
     ];
 
     /// The reason's name in metrics and endpoints.
@@ -80,6 +87,8 @@ impl DeadLetterReason {
             Self::UnknownGroup => "unknown_group",
             Self::NotBalanced => "not_balanced",
             Self::NoMember => "no_member",
+            Self::NodeLost => "node_lost",
+            Self::TooLarge => "too_large",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Local routes: from an agent's name to its inbox, groups, and the dead letters.
+//! Routes: from an agent's name to its inbox, here or by [`remote`] on another node; groups, and the dead letters.
 //!
 //! The send path never passes through a registry actor: look up, check the limit, enqueue. See [`Node::send`](crate::Node::send).
 
@@ -6,6 +6,7 @@ pub mod balance;
 mod dead_letter;
 mod group;
 mod live;
+pub mod remote;
 mod send;
 mod send_group;
 mod table;

@@ -36,7 +36,11 @@ impl Node {
     /// low for it; nothing was enqueued.
     /// [`UnknownAgent`](AgentError::UnknownAgent), [`Stopped`](AgentError::Stopped),
     /// [`TooManyAgents`](AgentError::TooManyAgents), and for groups [`UnknownGroup`](AgentError::UnknownGroup),
-    /// [`NotBalanced`](AgentError::NotBalanced), [`NoMember`](AgentError::NoMember): the request is in the dead letters.
+    /// [`NotBalanced`](AgentError::NotBalanced), [`NoMember`](AgentError::NoMember), and for agents of other nodes
+    /// [`NodeLost`](AgentError::NodeLost): the request is in the dead letters.
+    ///
+    /// To an agent of another node it is on its way when this returns `Ok`; what prevents it later is counted there, or, if that node is
+    /// lost, among the dead letters here.
     #[inline]
     pub fn send<T: Target + ?Sized>(&self, to: &T, request: Request) -> Result<(), AgentError> {
         self.dispatch(to, letter(request, Answer::Nobody))
@@ -101,6 +105,8 @@ impl Node {
                 cell.inbox().room(cell.limit()).await;
             } else if let Some(group) = group_of(to) {
                 self.group_room(group).await;
+            } else {
+                self.remote_room(to).await;
             }
         }
     }
@@ -141,7 +147,7 @@ impl Node {
 
     /// A request of too low a priority: counted like one that found the inbox full. It wakes and makes nobody.
     #[cold]
-    fn shed<T: Target + ?Sized>(&self, to: &T) -> AgentError {
+    pub(super) fn shed<T: Target + ?Sized>(&self, to: &T) -> AgentError {
         let rejected = self.routes().read(to.id()).map(|cell| {
             let limit = cell.limit();
             cell.inbox().reject();
@@ -153,12 +159,12 @@ impl Node {
     }
 
     #[cold]
-    fn overloaded<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> AgentError {
+    pub(super) fn overloaded<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> AgentError {
         if let Some(group) = group_of(to) {
             return self.group_overloaded(group, letter);
         }
         let rejected = self.routes().read(to.id()).map(|cell| cell.reject());
-        rejected.unwrap_or_else(|| {
+        rejected.or_else(|| self.remote_overloaded(to)).unwrap_or_else(|| {
             // Gone between the two looks.
             let error = AgentError::UnknownAgent { name: display(to) };
             self.unroutable(to, letter, error, DeadLetterReason::UnknownAgent)
@@ -173,12 +179,30 @@ impl Node {
         self.miss(to, letter)
     }
 
-    /// No route: perhaps it is a group's name, or a family makes the agent.
+    /// The same for a letter from another node, which is not passed on to a third.
+    pub(super) fn try_local<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+        if let Some(cell) = self.routes().read(to.id()) {
+            return cell.push(letter, self.dead_letters());
+        }
+        self.make(to, letter)
+    }
+
+    /// No route: perhaps it is a group's name, or another node has the agent.
     #[cold]
     fn miss<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
         if let Some(group) = group_of(to) {
             return self.offer_to_group(group, letter);
         }
+        // One that sleeps here is here.
+        if self.routes().contains(to.id()) {
+            return self.make(to, letter);
+        }
+        self.forward(to, letter).unwrap_or_else(|letter| self.make(to, letter))
+    }
+
+    /// No route anywhere: perhaps a family makes the agent.
+    #[cold]
+    fn make<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
         match self.create(to) {
             Ok((family, cell)) => {
                 // Under the route's lock, like every push: a route that goes takes the agent's counters with it.

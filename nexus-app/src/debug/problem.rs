@@ -131,6 +131,7 @@ impl IntoResponse for Problem {
 /// | `crashed`, `no_reply` | 502 | the agent behind this endpoint gave no valid answer |
 /// | `too_many_agents` | 503 | the node's limit is reached |
 /// | `no_member` | 503 | nobody in the group takes messages now |
+/// | `node_lost` | 503 | the node that has the agent is not reached |
 /// | `not_stored` | 503 | the agent answers only what it has stored, and its store does not write |
 /// | `timed_out`, `deadline_exceeded` | 504 | no answer in time |
 impl From<AgentError> for Problem {
@@ -189,6 +190,11 @@ fn classify(error: &AgentError) -> (StatusCode, &'static str, Option<&'static st
         AgentError::TooManyAgents { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "too_many_agents", Some("raise `limits.agents`"))
         }
+        AgentError::NodeLost { .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "node_lost",
+            Some("the request may have been handled; ask again only if that is harmless"),
+        ),
         AgentError::NotStored { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "not_stored", Some("GET /readyz says what the store lacks"))
         }
@@ -235,6 +241,7 @@ mod tests {
             (AgentError::NotStored { reason: text() }, 503, "not_stored"),
             (AgentError::NotBalanced { name: text() }, 409, "not_balanced"),
             (AgentError::NoMember { name: text(), agents: 0 }, 503, "no_member"),
+            (AgentError::NodeLost { node: text(), reason: text() }, 503, "node_lost"),
             (AgentError::TimedOut { after_ms: 1 }, 504, "timed_out"),
             (AgentError::DeadlineExceeded, 504, "deadline_exceeded"),
         ];

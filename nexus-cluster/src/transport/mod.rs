@@ -16,6 +16,16 @@
 //! Above the seam ([`Carrier`], [`Exchange`], [`Line`]) nothing knows what carries the two lanes; below it nothing knows what they say.
 
 pub mod cluster;
+#[cfg(test)]
+mod codec_test;
+mod config;
+pub mod envelope;
+mod exchange;
+pub mod frame;
+mod link;
+pub mod sim;
+#[cfg(test)]
+mod two_nodes_test;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +35,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Notify;
 
+pub use self::config::LinkConfig;
+pub use self::exchange::{Gateway, Listener, Locate, StaticTable};
+pub use self::link::LinkOverview;
 use crate::{NodeId, NodeName};
 
 /// The two lanes of a connection. Each keeps its order; the control lane is never held up by the data lane.
@@ -50,6 +63,11 @@ pub enum Service {
     Directory = 3,
     /// Agents that move.
     Migration = 4,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Membership, Self::Gossip, Self::Directory, Self::Migration];
 }
 
 /// One authenticated connection.

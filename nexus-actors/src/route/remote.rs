@@ -1,0 +1,279 @@
+//! The seam to other nodes: what leaves this one for an agent elsewhere, and what comes from there for an agent here.
+//!
+//! A message without a local route is offered to the node's [`Remote`], which takes it if another node has the agent. What comes in
+//! is [received](Node::receive) with a [`Receipt`] in its letter: whenever the letter is done with, however it ends, the receipt gives the
+//! sender's node its credit back. So a flood is bounded by what agents have consumed, not by what was read from a socket.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+
+use super::DeadLetterReason;
+use crate::agent::{AgentId, Answer, Letter, Reply, Request, Sent, Target};
+use crate::error::AgentError;
+use crate::node::Node;
+
+/// Knows which agents other nodes have, and the way there. Never blocks.
+pub trait Remote: fmt::Debug + Send + Sync + 'static {
+    /// Takes `parcel` if another node has the agent. Parcels of one sender to one agent keep their order.
+    fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded;
+
+    /// Messages that wait for the node that has the agent, and how many may. `None` if the agent is no other node's.
+    fn queue(&self, to: AgentId, name: Option<&str>) -> Option<(u64, u64)>;
+
+    /// Waits until there may be room for a message to the agent.
+    fn room(&self, to: AgentId, name: Option<&str>) -> BoxFuture<'static, ()>;
+}
+
+/// What became of a parcel.
+#[derive(Debug)]
+pub enum Forwarded {
+    /// It is on its way, or counted and answered if it cannot be.
+    Taken,
+    /// The agent is no other node's.
+    NotRemote(Parcel),
+    /// As much as allowed waits for that node already.
+    Full(Parcel),
+    /// It cannot go there, for this reason.
+    Refused(Parcel, AgentError, DeadLetterReason),
+}
+
+/// A message on its way to another node.
+#[derive(Debug)]
+pub struct Parcel(Letter);
+
+/// Whoever waits for the answer to a parcel, if anybody does. Dropping it answers nothing.
+#[derive(Debug)]
+pub struct Asker(Answer);
+
+impl Parcel {
+    /// What it says.
+    #[must_use]
+    pub const fn request(&self) -> &Request {
+        &self.0.request
+    }
+
+    /// Whether somebody waits for the answer.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.0.answer.is_wanted()
+    }
+
+    /// Its asker. The request has been written down.
+    #[must_use]
+    pub fn into_asker(self) -> Asker {
+        Asker(self.0.answer)
+    }
+}
+
+impl Asker {
+    /// Whether nobody waits any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        !self.0.is_wanted()
+    }
+
+    /// Answers.
+    pub fn answer(self, reply: Reply) {
+        self.0.send(reply);
+    }
+}
+
+/// Who waits, on another node, for the answer to an ask.
+pub trait Ticket: fmt::Debug + Send + Sync + 'static {
+    /// Whether it still waits.
+    fn is_wanted(&self) -> bool;
+
+    /// Sends the answer on its way.
+    fn answer(&self, reply: Reply);
+}
+
+/// Bytes that agents have consumed of what one peer sent.
+#[derive(Debug)]
+pub struct Credit {
+    /// Signed: see [`Credit::owe`].
+    consumed: AtomicI64,
+    due: AtomicI64,
+    work: Arc<Notify>,
+}
+
+impl Credit {
+    /// Nothing is consumed. `work` is notified when the [due](Credit::set_due) mark is reached.
+    #[must_use]
+    pub fn new(work: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { consumed: AtomicI64::new(0), due: AtomicI64::new(i64::MAX), work })
+    }
+
+    /// What is consumed so far.
+    #[must_use]
+    pub fn consumed(&self) -> i64 {
+        self.consumed.load(Ordering::SeqCst)
+    }
+
+    /// From now on `work` is notified once when `consumed` reaches `due`. Look at [`Credit::consumed`] afterwards: it may have already.
+    pub fn set_due(&self, due: i64) {
+        self.due.store(due, Ordering::SeqCst);
+    }
+
+    /// `bytes` are consumed.
+    pub fn release(&self, bytes: u32) {
+        let bytes = i64::from(bytes);
+        let before = self.consumed.fetch_add(bytes, Ordering::SeqCst);
+        let due = self.due.load(Ordering::SeqCst);
+        if before < due && before + bytes >= due {
+            self.work.notify_one();
+        }
+    }
+
+    /// `bytes` that were released are in use after all, until a receipt releases them again: those of a message put together from
+    /// parts.
+    pub fn owe(&self, bytes: u32) {
+        self.consumed.fetch_sub(i64::from(bytes), Ordering::SeqCst);
+    }
+
+    /// Released when it is dropped.
+    #[must_use]
+    pub fn receipt(self: &Arc<Self>, bytes: u32) -> Receipt {
+        Receipt { credit: self.clone(), bytes, _niche: Niche::Only }
+    }
+}
+
+/// Releases its bytes of credit when it is dropped.
+#[derive(Debug)]
+pub struct Receipt {
+    credit: Arc<Credit>,
+    bytes: u32,
+    _niche: Niche,
+}
+
+/// A byte with 255 values that are never used: they tell the variants of an [`Answer`] apart, which is no larger for its receipt then.
+#[derive(Debug)]
+#[repr(u8)]
+enum Niche {
+    Only,
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        self.credit.release(self.bytes);
+    }
+}
+
+impl Node {
+    /// Gives this node a way to other nodes. Only the first counts: a node has one for its life.
+    pub fn set_remote(&self, remote: Arc<dyn Remote>) {
+        // Tests and boots that do it twice meant the first.
+        let _ = self.remote_slot().set(remote);
+    }
+
+    /// A message from another node, for an agent here or one that a family makes. It is never passed on: an agent that is not here is
+    /// unknown. With `reject` it is rejected as if the agent's inbox were full. An ask has a `ticket`, and hears whatever becomes of it.
+    ///
+    /// # Errors
+    /// Those of [`Node::send`]; counted and answered already.
+    pub fn receive<T: Target + ?Sized>(
+        &self,
+        to: &T,
+        request: Request,
+        receipt: Receipt,
+        ticket: Option<Arc<dyn Ticket>>,
+        reject: bool,
+    ) -> Result<(), AgentError> {
+        let answer = match ticket {
+            None => Answer::Delivered(receipt),
+            Some(ticket) => Answer::Remote(Box::new((ticket, Some(receipt)))),
+        };
+        let letter = Letter { request, answer };
+        let rejected = if self.controls().sheds(&letter.request) {
+            Some(self.shed(to))
+        } else if reject {
+            self.routes().read(to.id()).map(|cell| cell.reject())
+        } else {
+            None
+        };
+        if let Some(error) = rejected {
+            letter.answer.send(Err(error.clone()));
+            return Err(error);
+        }
+        match self.try_local(to, letter) {
+            Sent::Done => Ok(()),
+            Sent::Failed(error) => Err(error),
+            Sent::Full(mut letter) => {
+                let answer = letter.answer.take();
+                let error = self.overloaded(to, letter);
+                answer.send(Err(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Letters that wait for an agent here or are being handled, and letters it has handled so far. `None` if it is not awake.
+    #[must_use]
+    pub fn progress(&self, agent: AgentId) -> Option<(u64, u64)> {
+        self.routes().read(agent).map(|cell| cell.glance())
+    }
+
+    /// Counts a message that was on its way to another node when that was lost, and keeps it among the dead letters. The other node may
+    /// have handled it.
+    pub fn bury_lost<T: Target + ?Sized>(&self, to: &T, request: Request) {
+        let error = AgentError::NoReply;
+        let letter = Letter { request, answer: Answer::Nobody };
+        let _ = self.unroutable(to, letter, error, DeadLetterReason::NodeLost);
+    }
+
+    /// Offers a letter without a local route to the other nodes.
+    pub(super) fn forward<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Sent, Letter> {
+        let Some(remote) = self.remote_slot().get() else { return Err(letter) };
+        match remote.forward(to.id(), to.name(), Parcel(letter)) {
+            Forwarded::Taken => Ok(Sent::Done),
+            Forwarded::NotRemote(Parcel(letter)) => Err(letter),
+            Forwarded::Full(Parcel(letter)) => Ok(Sent::Full(letter)),
+            Forwarded::Refused(Parcel(letter), error, reason) => {
+                Ok(Sent::Failed(self.unroutable(to, letter, error, reason)))
+            }
+        }
+    }
+
+    /// Counts a message for which there is no room on its way to another node. `None` if its agent is no other node's.
+    pub(super) fn remote_overloaded<T: Target + ?Sized>(&self, to: &T) -> Option<AgentError> {
+        let (queued, limit) = self.remote_slot().get()?.queue(to.id(), to.name())?;
+        self.count_remote_rejected();
+        Some(AgentError::Overloaded { queued, limit, shed_below_percent: None })
+    }
+
+    /// Waits for room on the way to the agent's node. Returns at once if it is no other node's.
+    pub(super) async fn remote_room<T: Target + ?Sized>(&self, to: &T) {
+        let room = self.remote_slot().get().map(|remote| remote.room(to.id(), to.name()));
+        if let Some(room) = room {
+            room.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: credit comes back whatever becomes of the letter, and the one who waits for it is told once.
+    #[tokio::test]
+    async fn credit_is_released_by_dropping() {
+        let work = Arc::new(Notify::new());
+        let credit = Credit::new(work.clone());
+        credit.set_due(100);
+        let receipts = [credit.receipt(60), credit.receipt(40), credit.receipt(900)];
+        credit.release(900);
+        credit.owe(900);
+        work.notified().await;
+        let mut receipts = receipts.into_iter();
+        drop(receipts.next());
+        assert_eq!(credit.consumed(), 60);
+        let notified = work.notified();
+        drop(receipts.next());
+        notified.await;
+        drop(receipts);
+        assert_eq!(credit.consumed(), 1000);
+    }
+}
