@@ -55,6 +55,8 @@ pub struct Gossip {
     config: GossipConfig,
     rng: Rng,
     nodes: BTreeMap<NodeName, Node>,
+    /// The state of all that have said nothing.
+    silent: Arc<NodeState>,
     /// Members among `nodes`, to choose from.
     peers: Peers,
     /// Those that are no members any more, and since when.
@@ -70,7 +72,7 @@ pub struct Gossip {
 }
 
 /// What is known of a node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Node {
     /// Shared with whoever was given it; written on a copy.
     state: Arc<NodeState>,
@@ -80,6 +82,12 @@ struct Node {
     heard: Option<u64>,
     /// Up to which version of ours it has shown to know.
     acknowledged: u64,
+}
+
+impl Node {
+    fn new(state: Arc<NodeState>) -> Self {
+        Self { state, counts: false, heard: None, acknowledged: 0 }
+    }
 }
 
 /// Updates of one owner that are pushed.
@@ -112,13 +120,14 @@ impl Gossip {
     /// The config is out of range.
     pub fn new(me: NodeId, zone: String, config: GossipConfig, rng: Rng) -> Result<Self, GossipConfigError> {
         config.validate()?;
-        let own = Node { state: Arc::new(NodeState::new(me.incarnation)), counts: true, ..Node::default() };
+        let own = Node { counts: true, ..Node::new(Arc::new(NodeState::new(me.incarnation))) };
         Ok(Self {
             nodes: BTreeMap::from([(me.name.clone(), own)]),
             me,
             zone,
             config,
             rng,
+            silent: Arc::default(),
             peers: Peers::default(),
             gone: BTreeMap::new(),
             hot: BTreeMap::new(),
@@ -214,9 +223,9 @@ impl Gossip {
                 continue;
             }
             let sum = &mut self.sums[bucket(name)];
-            *sum ^=
-                sum_of(name, node) ^ node.counts.then(|| position_sum(name, known.state.at())).unwrap_or(0);
+            *sum ^= sum_of(name, node);
             node.state = known.state.clone();
+            *sum ^= sum_of(name, node);
         }
     }
 
@@ -270,6 +279,9 @@ impl Gossip {
             return;
         }
         self.gone.remove(&node.name);
+        if self.nodes.get(&node.name).is_some_and(|known| known.counts) {
+            self.peers.remove(&node.name);
+        }
         self.peers.insert(node.name.clone(), zone == self.zone);
         self.count_in(node.name, true);
     }
@@ -286,7 +298,8 @@ impl Gossip {
 
     fn count_in(&mut self, name: NodeName, counts: bool) {
         let at = bucket(&name);
-        let node = self.nodes.entry(name.clone()).or_default();
+        let new = || Node::new(self.silent.clone());
+        let node = self.nodes.entry(name.clone()).or_insert_with(new);
         self.sums[at] ^= sum_of(&name, node);
         (node.counts, node.heard) = (counts, None);
         self.sums[at] ^= sum_of(&name, node);

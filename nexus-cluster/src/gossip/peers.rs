@@ -19,8 +19,8 @@ impl Peers {
         self.near.len() + self.far.len()
     }
 
+    /// One that is not among them yet.
     pub(super) fn insert(&mut self, name: NodeName, near: bool) {
-        self.remove(&name);
         if near { &mut self.near } else { &mut self.far }.push(name);
     }
 
