@@ -34,17 +34,20 @@
 //! Anti-Entropy Protocols" (2008): one version per owner, deltas in its order, most behind first. Ours are the sums of buckets (there
 //! a digest always names all) and that a state is never sent in parts from its beginning.
 
+mod actor;
 mod config;
 mod core;
 #[cfg(test)]
 mod core_test;
+mod exchange;
 mod message;
 mod overview;
 mod peers;
 mod state;
 
+pub use actor::{GossipHandle, GossipMsg, GossipSetup};
 pub use config::{BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, GossipConfig, GossipConfigError, rounds};
-pub use core::{Gossip, GossipCounts};
+pub use core::Gossip;
 pub use message::{Change, Effect, Input, Urgency, WriteError};
-pub use overview::{Convergence, GossipOverview, OwnerOverview};
+pub use overview::{Convergence, GossipCounts, GossipOverview, OwnerOverview};
 pub use state::KEY_BYTES_MAX;

@@ -2,11 +2,35 @@
 
 use serde::Serialize;
 
-use super::core::GossipCounts;
 use crate::{NodeId, NodeName};
 
 /// Laggards named at most.
 pub(super) const LAGGARDS_MAX: usize = 16;
+
+/// Counts of what came, went and was dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GossipCounts {
+    /// Rounds of its own, the immediate ones included.
+    pub rounds: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Bytes of them.
+    pub sent_bytes: u64,
+    /// Messages that the round's budget had no room for.
+    pub deferred: u64,
+    /// Messages taken.
+    pub received: u64,
+    /// Updates that brought something new.
+    pub applied: u64,
+    /// Updates that did not.
+    pub known: u64,
+    /// Updates whose beginning was missing.
+    pub gaps: u64,
+    /// Updates about nodes that are no members here yet.
+    pub unknown: u64,
+    /// Messages that no honest node sends; nothing of them was taken.
+    pub malformed: u64,
+}
 
 /// Whether all members know the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

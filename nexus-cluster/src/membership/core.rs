@@ -1,115 +1,24 @@
 //! The member's decisions, without time, sockets or tasks of their own: an input comes in, effects go out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
 
-use bytes::Bytes;
-use foca::{Foca, NoCustomBroadcast, Notification, OwnedNotification, PostcardCodec, State};
+use foca::{Foca, NoCustomBroadcast, OwnedNotification, PostcardCodec, State};
 use nexus_actors::clock::Millis;
 use nexus_actors::rng::Rng;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::config::{MembershipConfig, MembershipConfigError};
 use super::datagram::{Refusal, inspect};
 use super::member::{Member, Metadata, MetadataError};
+use super::message::{Due, Effect, Input, MembershipEvent, Timer};
+use super::outbox::{FocaRng, Note, Outbox};
 use super::overview::{MemberOverview, MemberState, MembershipOverview};
 use super::quorum::{PartitionState, Quorum};
 use crate::{NodeId, NodeName};
 
 /// Connected nodes that are spoken to at a time because they are no members.
 const INTRODUCTIONS: usize = 3;
-
-/// What a member hears of.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// The first of all: the addresses of some members of the cluster. None, for the first node of a cluster.
-    Join {
-        /// `host:port` each; this node's own is passed over.
-        seeds: Vec<String>,
-    },
-    /// A datagram from the node at the other end of a connection.
-    Datagram {
-        /// That node.
-        from: NodeId,
-        /// What it sent.
-        bytes: Bytes,
-    },
-    /// The time of an [`Effect::Arm`] has come.
-    Timer(Timer),
-    /// What this node tells of itself is another now.
-    SetMetadata(Metadata),
-    /// A node is connected.
-    Connected(NodeId),
-    /// A node is not connected any more.
-    Disconnected(NodeId),
-    /// Members that were known before, as after a restart of the shell. They are not news for anyone else.
-    Restore(Vec<Member>),
-    /// Go. Nothing is done after it.
-    Leave,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Send a datagram. It may be lost.
-    Send {
-        /// To whom.
-        to: NodeName,
-        /// What.
-        bytes: Bytes,
-    },
-    /// Give the timer back after a time. Never lost, may be late.
-    Arm {
-        /// Which.
-        timer: Timer,
-        /// When.
-        after: Duration,
-    },
-    /// Keep a connection to whoever is at the address. May come again.
-    Connect {
-        /// `host:port`.
-        address: String,
-    },
-    /// Keep none any more.
-    Disconnect {
-        /// `host:port`.
-        address: String,
-    },
-    /// Tell those who subscribe.
-    Event(MembershipEvent),
-}
-
-/// A timer of the core: to be given back, not to be understood.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Timer(Due);
-
-#[derive(Clone, Debug, PartialEq)]
-enum Due {
-    Foca(foca::Timer<Member>),
-    Introduce,
-}
-
-/// What has changed in the cluster, as this node sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MembershipEvent {
-    /// A node is a member now, for the first time or again.
-    MemberUp(Member),
-    /// A member answered neither us nor those that we asked. It stays a member unless it is declared down. foca tells this of its
-    /// own probes only, not of others' suspicion.
-    MemberSuspect(Member),
-    /// A member was declared down, or a newer life of it has come.
-    MemberDown(Member),
-    /// A member went on purpose.
-    MemberLeft(Member),
-    /// A member tells something else of itself.
-    MetadataChanged(Member),
-    /// The cluster had declared this node down; it is back with this identity.
-    Rejoined(Member),
-    /// The side of a partition that this node is on has changed.
-    Partition(PartitionState),
-}
 
 /// Counts of what came and what was dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -502,78 +411,4 @@ fn overview_of(member: &foca::Member<Member>) -> MemberOverview {
         State::Down => MemberState::Down,
     };
     MemberOverview::new(member.id(), state)
-}
-
-/// What foca does while it takes one input.
-#[derive(Default)]
-struct Outbox {
-    effects: Vec<Effect>,
-    notes: VecDeque<Note>,
-}
-
-enum Note {
-    Foca(OwnedNotification<Member>),
-    Suspect(Member),
-}
-
-impl Outbox {
-    fn arm(&mut self, due: Due, after: Duration) {
-        self.effects.push(Effect::Arm { timer: Timer(due), after });
-    }
-
-    fn event(&mut self, event: MembershipEvent) {
-        self.effects.push(Effect::Event(event));
-    }
-
-    fn connect(&mut self, member: &Member) {
-        let address = member.metadata().address.clone();
-        if !address.is_empty() {
-            self.effects.push(Effect::Connect { address });
-        }
-    }
-
-    fn disconnect(&mut self, member: &Member) {
-        let address = member.metadata().address.clone();
-        if !address.is_empty() {
-            self.effects.push(Effect::Disconnect { address });
-        }
-    }
-}
-
-impl foca::Runtime<Member> for Outbox {
-    fn notify(&mut self, notification: Notification<'_, Member>) {
-        self.notes.push_back(Note::Foca(notification.to_owned()));
-    }
-
-    fn send_to(&mut self, to: Member, data: &[u8]) {
-        let (to, bytes) = (to.name().clone(), Bytes::copy_from_slice(data));
-        self.effects.push(Effect::Send { to, bytes });
-    }
-
-    fn submit_after(&mut self, event: foca::Timer<Member>, after: Duration) {
-        if let foca::Timer::ChangeSuspectToDown { member_id, .. } = &event {
-            self.notes.push_back(Note::Suspect(member_id.clone()));
-        }
-        self.arm(Due::Foca(event), after);
-    }
-}
-
-/// Our generator behind the traits that foca asks for.
-struct FocaRng(Rng);
-
-impl rand_core::TryRng for FocaRng {
-    type Error = std::convert::Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        Ok(rand::RngCore::next_u32(&mut self.0))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        Ok(rand::RngCore::next_u64(&mut self.0))
-    }
-
-    fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Self::Error> {
-        rand::RngCore::fill_bytes(&mut self.0, dst);
-        Ok(())
-    }
 }

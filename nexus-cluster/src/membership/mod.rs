@@ -28,20 +28,29 @@
 //! Sources: Das, Gupta and Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group Membership Protocol" (2002),
 //! §4 for suspicion and round-robin probes; memberlist for the extensions and their numbers.
 
+mod actor;
+#[cfg(test)]
+mod actor_test;
 mod config;
 mod core;
 #[cfg(test)]
 mod core_test;
 mod datagram;
+mod handle;
 mod member;
+mod message;
+mod outbox;
 mod overview;
 mod quorum;
 
+pub use actor::{MembershipMsg, MembershipSetup};
 pub use config::{
     DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, MEMBERS_MAX, MembershipConfig, MembershipConfigError,
 };
-pub use core::{Effect, Input, Membership, MembershipCounts, MembershipError, MembershipEvent, Timer};
+pub use core::{Membership, MembershipCounts, MembershipError};
 pub use datagram::Refusal;
+pub use handle::{MembershipHandle, Subscriber};
 pub use member::{ADDRESS_BYTES_MAX, Member, Metadata, MetadataError, ZONE_BYTES_MAX};
+pub use message::{Effect, Input, MembershipEvent, Timer};
 pub use overview::{MemberOverview, MemberState, MembershipOverview};
 pub use quorum::{PartitionPolicy, PartitionState, Quorum};
