@@ -85,7 +85,7 @@ pub(super) struct Round {
 }
 
 impl Gossip {
-    /// The gossip of `me`, which stands in `zone` and knows nobody yet. Its random choices come from `rng`.
+    /// The gossip of `me`, which stands in `zone` as long as it lives, and knows nobody yet. Its random choices come from `rng`.
     ///
     /// # Errors
     /// The config is out of range.

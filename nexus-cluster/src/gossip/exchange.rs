@@ -47,7 +47,10 @@ impl Gossip {
                 updates.iter().all(|update| update.is_sound(self.config.node_bytes))
             }
             Message::Sums(sums) => sums.len() == BUCKETS,
-            Message::Digest { buckets, .. } => buckets.iter().all(|bucket| usize::from(*bucket) < BUCKETS),
+            // As many buckets as there are: each costs a look at all nodes.
+            Message::Digest { buckets, .. } => {
+                buckets.len() <= BUCKETS && buckets.iter().all(|bucket| usize::from(*bucket) < BUCKETS)
+            }
         };
         (sound && rest.is_empty()).then_some(message)
     }

@@ -185,6 +185,7 @@ impl State {
 
     fn step(&mut self, myself: &ActorRef<MembershipMsg>, input: Input) {
         let effects = self.core.step(self.setup.clock.now(), input);
+        self.setup.handle.renewed(self.core.me());
         self.run(myself, effects);
     }
 
@@ -201,7 +202,7 @@ impl State {
                 Effect::Disconnect { address } => carrier.forget(&address),
                 Effect::Event(event) => {
                     log(&event);
-                    handle.tell(self.core.me(), &event);
+                    handle.tell(&event);
                 }
             }
         }

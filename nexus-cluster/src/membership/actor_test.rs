@@ -1,6 +1,7 @@
 //! The shells of membership and gossip over a control lane in memory, with paused time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,6 +190,7 @@ async fn three_nodes_live_together() {
     c.membership.set_metadata(Metadata { address: "c".into(), zone: "y".into(), ..Metadata::default() });
     pass(3).await;
     assert_eq!(a.membership.members()[1].metadata().zone, "y");
+    assert_eq!((c.membership.me().metadata().zone.as_str(), c.membership.me().renewal()), ("y", 1));
 
     b.membership.leave().await.unwrap();
     pass(2).await;
@@ -197,4 +199,41 @@ async fn three_nodes_live_together() {
     let overview = a.membership.overview().await.unwrap();
     assert_eq!(overview.members[1].state, MemberState::Left);
     assert_eq!(a.gossip.overview().await.unwrap().owners.len(), 3);
+}
+
+/// Writes down who is to be dialed.
+#[derive(Debug, Default)]
+struct Dials(Mutex<Vec<String>>);
+
+impl Carrier for Dials {
+    fn keep(&self, address: &str) {
+        self.0.lock().push(address.into());
+    }
+
+    fn forget(&self, _: &str) {}
+
+    fn close(&self, _: &NodeName, _: CloseReason) {}
+}
+
+/// Goal: seeds are dialed as they are, those of the domain name system by the addresses found, and again while nobody is a member.
+#[tokio::test(start_paused = true)]
+async fn seeds_are_resolved_and_dialed_again() {
+    let (dials, clock, me) =
+        (Arc::new(Dials::default()), Clock::start_at(0), NodeName::from_str("a").unwrap());
+    let id = NodeId { name: me.clone(), incarnation: 1 };
+    let setup = MembershipSetup {
+        handle: MembershipHandle::new(Member::new(id, Metadata::default())),
+        config: MembershipConfig::local(),
+        seeds: vec!["host:1".into(), "dns:127.0.0.1:7000".into()],
+        seed: Seed::new(3),
+        clock,
+        lane: Arc::new(End { hub: Arc::default(), name: me }),
+        carrier: dials.clone(),
+    };
+    let spec = SupervisorSpec::new("cluster").child(setup.child().unwrap());
+    Root::start(spec, SupervisorEnv { clock, events: Events::new(clock, 64) }).await.unwrap();
+    pass(2).await;
+    let dialed = dials.0.lock().clone();
+    assert!(dialed.len() >= 8, "{dialed:?}");
+    assert!(dialed.chunks(2).all(|pair| pair == ["host:1", "127.0.0.1:7000"]), "{dialed:?}");
 }

@@ -117,10 +117,17 @@ impl MembershipHandle {
         self.shared.lock().actor = Some(actor);
     }
 
-    /// Brings an event in and tells it, unless a restarted actor has found out what was known before.
-    pub(super) fn tell(&self, me: &Member, event: &MembershipEvent) {
+    /// The identity to begin with after a restart.
+    pub(super) fn renewed(&self, me: &Member) {
         let mut shared = self.shared.lock();
-        shared.me = me.clone();
+        if shared.me != *me {
+            shared.me = me.clone();
+        }
+    }
+
+    /// Brings an event in and tells it, unless a restarted actor has found out what was known before.
+    pub(super) fn tell(&self, event: &MembershipEvent) {
+        let mut shared = self.shared.lock();
         let news = match event {
             MembershipEvent::MemberUp(member) | MembershipEvent::MetadataChanged(member) => {
                 let before = shared.members.insert(member.name().clone(), member.clone());
