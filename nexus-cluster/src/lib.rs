@@ -2,6 +2,8 @@
 //!
 //! It re-exports the crate below, so that no crate above needs to reach past it.
 
+pub mod gossip;
+pub mod membership;
 mod node_id;
 pub mod transport;
 
