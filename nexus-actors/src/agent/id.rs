@@ -20,6 +20,12 @@ impl AgentId {
         Self(xxh3_128(name.as_bytes()))
     }
 
+    /// The key that was [`get`](Self::get) as a number before: from another node, or from a disk.
+    #[must_use]
+    pub const fn new(key: u128) -> Self {
+        Self(key)
+    }
+
     /// The key as a number.
     #[must_use]
     pub const fn get(self) -> u128 {
