@@ -3,6 +3,7 @@
 //! It re-exports the crate below, so that no crate above needs to reach past it.
 
 mod node_id;
+pub mod ring;
 pub mod transport;
 
 pub use nexus_actors as actors;
