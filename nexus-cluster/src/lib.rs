@@ -2,6 +2,7 @@
 //!
 //! It re-exports the crate below, so that no crate above needs to reach past it.
 
+pub mod directory;
 mod node_id;
 pub mod ring;
 pub mod transport;
