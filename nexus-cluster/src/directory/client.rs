@@ -53,13 +53,13 @@ impl Core {
     pub(super) fn unregister(&mut self, now: Millis, id: AgentId) {
         let pending = self.pending.iter().filter(|(_, pending)| pending.is_register_of(id));
         let cancelled: Vec<RequestId> = pending.map(|(request, _)| *request).collect();
-        if self.local.remove(id).is_none() && cancelled.is_empty() {
+        if self.local.get(id).is_none() && cancelled.is_empty() {
             return;
         }
+        self.set_local(id, None);
         for request in cancelled {
             self.finish(request, Answer::Unavailable(Unavailable::Cancelled));
         }
-        self.repair.touch(id);
         self.retract(id);
         let epoch = self.next_epoch(now);
         self.withdraw(id, epoch);
@@ -106,7 +106,7 @@ impl Core {
     /// The agent lives here from now on, by the claim of this epoch.
     fn settle_here(&mut self, id: AgentId, epoch: u64) {
         let known = self.local.get(id).map_or(0, Stamp::epoch);
-        self.local.insert(id, Stamp::new(epoch.max(known), 0));
+        self.set_local(id, Some(epoch.max(known)));
         self.cache.remove(id);
         self.publish(id, Whereabouts::Here);
         if let Some(me) = self.place {

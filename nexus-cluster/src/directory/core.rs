@@ -415,7 +415,6 @@ impl Core {
 
     /// Takes a claim of this node into what it holds, if it is responsible for the name and has no higher one.
     pub(super) fn hold_own(&mut self, id: AgentId, stamp: Stamp) {
-        self.repair.touch(id);
         if self.is_mine(id) && self.held.get(id).is_none_or(|held| held < stamp) {
             self.hold(id, stamp);
         }

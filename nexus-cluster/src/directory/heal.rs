@@ -135,8 +135,7 @@ impl Core {
         if self.local.get(id).is_none_or(|stamp| stamp.epoch() != epoch) || to == self.me {
             return;
         }
-        self.local.remove(id);
-        self.repair.touch(id);
+        self.set_local(id, None);
         if self.held.get(id).is_some_and(|held| Some(held.place()) == self.place) {
             self.release(id);
         }
@@ -155,7 +154,7 @@ impl Core {
         if let Some(me) = self.place.filter(|_| own < other) {
             // The lower one was chosen: with a new claim it is the higher one everywhere.
             let stamp = Stamp::new(self.next_epoch(now), me);
-            self.local.insert(id, Stamp::new(stamp.epoch(), 0));
+            self.set_local(id, Some(stamp.epoch()));
             self.hold_own(id, stamp);
             self.put(id, stamp);
         }

@@ -120,23 +120,16 @@ impl Core {
         let room =
             self.held.get(id).is_some() || (self.held.len() < self.config.held_max && self.held.has_room(id));
         if room {
-            self.held.insert(id, stamp);
-            self.changed(id);
+            self.set_held(id, Some(stamp));
         }
         room
     }
 
     pub(super) fn release(&mut self, id: AgentId) {
-        if self.held.remove(id).is_some() {
-            self.changed(id);
-        }
-    }
-
-    /// An own entry is another now: what was answered from the former does not hold any more.
-    fn changed(&mut self, id: AgentId) {
-        self.repair.touch(id);
-        if self.cache.remove(id) {
-            self.retract(id);
+        self.set_held(id, None);
+        // What stood above a claim of this node does not any more.
+        if let (Some(me), Some(local)) = (self.place, self.local.get(id)) {
+            self.hold_own(id, Stamp::new(local.epoch(), me));
         }
     }
 }

@@ -92,14 +92,12 @@ pub enum Message {
         /// Its digest.
         root: u64,
     },
-    /// What the receiver of a root or of the last entries has.
+    /// The receiver of a root has the same, or the receiver of entries has taken them all.
     InSync {
         /// The ring.
         ring: RingEpoch,
-        /// Its digest.
-        root: u64,
     },
-    /// It has not: these are its digests of what it holds of it, for each bucket that is not empty.
+    /// The receiver of a root has not the same: these are its digests of what it holds of it, for each bucket that is not empty.
     Differs {
         /// The ring.
         ring: RingEpoch,

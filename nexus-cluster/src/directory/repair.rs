@@ -52,8 +52,8 @@ pub(crate) struct Repair {
     repair_next: usize,
 }
 
-/// A bucket's digests by place and direction; see [`out`] and [`inward`].
-type Digests = Box<[(u32, u64)]>;
+/// A bucket's digests by place and direction, ascending; see [`out`] and [`inward`]. Nothing shared is zero, or not there.
+type Digests = Vec<(u32, u64)>;
 
 #[derive(Clone, Debug, Default)]
 struct Peer {
@@ -96,15 +96,14 @@ impl Repair {
         (self.handoff_next, self.repair_next) = (0, 0);
     }
 
-    /// The entry of `id` is another now.
-    pub(super) fn touch(&mut self, id: AgentId) {
-        if let Some(digests) = self.digests.get_mut(bucket_of(id)) {
-            *digests = None;
-        }
+    /// Takes a record into the digests of its bucket, or out of them, if they are known.
+    fn toggle(&mut self, id: AgentId, share: u32, stamp: Stamp) {
+        let Some(digests) = self.digests.get_mut(bucket_of(id)).and_then(Option::as_mut) else { return };
+        add(digests, share, hash(id, stamp));
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let digests: usize = self.digests.iter().flatten().map(|digests| digests.len()).sum();
+        let digests: usize = self.digests.iter().flatten().map(Vec::capacity).sum();
         digests * size_of::<(u32, u64)>() + self.digests.len() * size_of::<Option<Digests>>()
     }
 
@@ -143,7 +142,7 @@ impl Core {
         match message {
             Message::Put { records, .. } => self.on_put(now, &records),
             Message::Root { root, .. } => self.on_root(now, from, root),
-            Message::InSync { root, .. } => self.on_in_sync(from, root),
+            Message::InSync { .. } => self.on_in_sync(from),
             Message::Differs { digests, .. } => self.on_differs(now, from, &digests),
             Message::Entries { buckets, records, as_of, sequence, then, .. } => {
                 self.on_entries(from, &buckets, &records, as_of, now);
@@ -185,16 +184,16 @@ impl Core {
         if self.root(inward(from)) == root {
             self.repair.waiting.remove(&from);
             self.repair.heard(from);
-            self.send_place(from, Message::InSync { ring: self.ring.epoch(), root });
+            self.send_place(from, Message::InSync { ring: self.ring.epoch() });
         } else if !self.repair.pulls.contains_key(&from) {
             self.repair.waiting.insert(from);
             self.pull(now);
         }
     }
 
-    fn on_in_sync(&mut self, from: u16, root: u64) {
-        let told = self.root(out(from)) == root;
-        self.repair.peers[usize::from(from)].told = told;
+    fn on_in_sync(&mut self, from: u16) {
+        // What differs after a whole exchange is on its way or in dispute, and has its time until the next comparison.
+        self.repair.peers[usize::from(from)].told = true;
     }
 
     /// Fetches from those whose turn it is.
@@ -255,9 +254,9 @@ impl Core {
         for bucket in buckets {
             // Its own agents it knows best. What others have and it has not, it will hear of when it compares with them.
             let held = self.held.bucket(usize::from(*bucket));
-            let denied = held.filter(|(id, held)| {
-                held.place() == from && held.epoch() <= as_of && !listed.contains_key(id)
-            });
+            let claimed = |id: &AgentId| listed.get(id).is_some_and(|stamp| stamp.place() == from);
+            let denied =
+                held.filter(|(id, held)| held.place() == from && held.epoch() <= as_of && !claimed(id));
             for (id, _) in denied.collect::<Vec<_>>() {
                 self.release(id);
             }
@@ -279,9 +278,7 @@ impl Core {
                 if self.repair.pulls.remove(&from).is_some_and(|pull| pull.next.is_some()) {
                     self.repair.heard(from);
                 }
-                // What it has now: what still differs, a duplicate for instance, has its time until the next comparison.
-                let root = self.root(inward(from));
-                self.send_place(from, Message::InSync { ring: self.ring.epoch(), root });
+                self.send_place(from, Message::InSync { ring: self.ring.epoch() });
                 self.pull(now);
             }
         }
@@ -301,7 +298,9 @@ impl Core {
                 self.repair.digests[bucket] = Some(self.digest(bucket));
             }
             let digests = self.repair.digests[bucket].as_deref().unwrap_or_default();
-            if let Ok(at) = digests.binary_search_by_key(&share, |(share, _)| *share) {
+            if let Ok(at) = digests.binary_search_by_key(&share, |(share, _)| *share)
+                && digests[at].1 != 0
+            {
                 all.push((bucket as u16, digests[at].1));
             }
         }
@@ -309,20 +308,57 @@ impl Core {
     }
 
     fn digest(&self, bucket: usize) -> Digests {
-        let mut digests: BTreeMap<u32, u64> = BTreeMap::new();
-        for (id, stamp) in self.known(bucket) {
-            for place in self.responsible(id) {
-                *digests.entry(out(place)).or_default() ^= hash(id, stamp);
-            }
+        let mut digests = Digests::new();
+        for id in self.known(bucket).into_keys() {
+            self.each_share(id, |share, stamp| add(&mut digests, share, hash(id, stamp)));
         }
-        for (id, stamp) in self.held.bucket(bucket) {
-            let responsible = self.responsible(id);
-            let host = Some(stamp.place()).filter(|host| !responsible.contains(host));
-            for place in responsible.into_iter().chain(host) {
-                *digests.entry(inward(place)).or_default() ^= hash(id, stamp);
-            }
+        digests
+    }
+
+    /// The shares that the entry of `id` belongs to, and by what record.
+    fn each_share(&self, id: AgentId, mut each: impl FnMut(u32, Stamp)) {
+        let (held, local) = (self.held.get(id), self.local.get(id));
+        let own = self.place.and_then(|me| local.map(|stamp| Stamp::new(stamp.epoch(), me)));
+        let Some(known) = own.or(held) else { return };
+        let responsible = self.responsible(id);
+        let host = held.map(Stamp::place).filter(|host| !responsible.contains(host));
+        for place in &responsible {
+            each(out(*place), known);
         }
-        digests.into_iter().collect()
+        for place in responsible.iter().chain(&host) {
+            held.into_iter().for_each(|held| each(inward(*place), held));
+        }
+    }
+
+    /// The agent lives here by the claim of this epoch, or does not any more.
+    pub(super) fn set_local(&mut self, id: AgentId, epoch: Option<u64>) {
+        self.toggle(id);
+        match epoch {
+            Some(epoch) => self.local.insert(id, Stamp::new(epoch, 0)),
+            None => drop(self.local.remove(id)),
+        }
+        self.toggle(id);
+    }
+
+    /// The entry held for `id` is this, or none.
+    pub(super) fn set_held(&mut self, id: AgentId, stamp: Option<Stamp>) {
+        self.toggle(id);
+        match stamp {
+            Some(stamp) => self.held.insert(id, stamp),
+            None => drop(self.held.remove(id)),
+        }
+        self.toggle(id);
+        // What was answered from the former does not hold any more.
+        if self.cache.remove(id) {
+            self.retract(id);
+        }
+    }
+
+    /// Takes what is known of `id` into the digests, or out of them.
+    fn toggle(&mut self, id: AgentId) {
+        let mut shares = Vec::new();
+        self.each_share(id, |share, stamp| shares.push((share, stamp)));
+        shares.into_iter().for_each(|(share, stamp)| self.repair.toggle(id, share, stamp));
     }
 
     /// Entries of a bucket that this node knows, by key: what it holds, and its own agents, also where another claim to their name is
@@ -337,6 +373,13 @@ impl Core {
 
     fn shared_out(&self, bucket: usize, place: u16) -> Vec<(AgentId, Stamp)> {
         self.known(bucket).into_iter().filter(|(id, _)| self.responsible(*id).contains(&place)).collect()
+    }
+}
+
+fn add(digests: &mut Digests, share: u32, hash: u64) {
+    match digests.binary_search_by_key(&share, |(share, _)| *share) {
+        Ok(at) => digests[at].1 ^= hash,
+        Err(at) => digests.insert(at, (share, hash)),
     }
 }
 

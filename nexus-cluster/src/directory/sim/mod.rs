@@ -433,7 +433,8 @@ impl World {
 
     /// The lines of the trace that matter for `about`, and the last of all.
     pub(super) fn story(&self, about: &str) -> String {
-        let key = about.split_whitespace().find(|word| word.len() == 32).unwrap_or(about);
+        let mut words = about.split(|c: char| !c.is_ascii_alphanumeric());
+        let key = words.find(|word| word.len() == 32).unwrap_or(about);
         let mut text = String::new();
         let cluster = [" sees ", " start ", " crash ", " sides "];
         let of_it = self
