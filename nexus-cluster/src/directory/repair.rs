@@ -254,9 +254,9 @@ impl Core {
         for bucket in buckets {
             // Its own agents it knows best. What others have and it has not, it will hear of when it compares with them.
             let held = self.held.bucket(usize::from(*bucket));
-            let claimed = |id: &AgentId| listed.get(id).is_some_and(|stamp| stamp.place() == from);
-            let denied =
-                held.filter(|(id, held)| held.place() == from && held.epoch() <= as_of && !claimed(id));
+            let denied = held.filter(|(id, held)| {
+                held.place() == from && held.epoch() <= as_of && listed.get(id) != Some(held)
+            });
             for (id, _) in denied.collect::<Vec<_>>() {
                 self.release(id);
             }
