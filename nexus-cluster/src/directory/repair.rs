@@ -32,6 +32,8 @@ use crate::NodeName;
 const BURST: u32 = 32;
 /// From how many others entries are fetched at a time: what one has sent need not come from the next.
 const PULLS_MAX: usize = 4;
+/// Entries whose digests are computed in one step after the ring has changed.
+const PREPARE_ENTRIES: usize = 50_000;
 /// For how many retries' time a fetch may stand still.
 const PULL_RETRIES: u32 = 5;
 
@@ -43,6 +45,8 @@ pub(crate) struct Repair {
     unheard: usize,
     settle_until: Millis,
     digests: Vec<Option<Digests>>,
+    /// Buckets whose digests are known: all before this.
+    ready: usize,
     pulls: BTreeMap<u16, Pull>,
     /// Members that have something for this node.
     waiting: BTreeSet<u16>,
@@ -89,6 +93,7 @@ impl Repair {
         self.unheard = self.peers.iter().filter(|peer| !peer.heard).count();
         self.settle_until = now + config.settle;
         self.digests = vec![None; BUCKETS];
+        self.ready = 0;
         self.pulls.clear();
         self.waiting.clear();
         self.handoff_at = now;
@@ -157,6 +162,9 @@ impl Core {
         let Some(me) = self.place else { return };
         self.repair.pulls.retain(|_, pull| pull.until > now);
         self.pull(now);
+        if !self.prepare() {
+            return;
+        }
         let mut places = Vec::new();
         let repair = &mut self.repair;
         if now >= repair.handoff_at {
@@ -175,12 +183,33 @@ impl Core {
         }
     }
 
+    /// Computes digests that are not known yet, so many at a time that nobody waits for long. Whether all are known.
+    fn prepare(&mut self) -> bool {
+        let mut entries = 0;
+        while let bucket = self.repair.ready
+            && bucket < BUCKETS
+            && entries < PREPARE_ENTRIES
+        {
+            entries += self.held.bucket(bucket).count() + self.local.bucket(bucket).count();
+            self.repair.digests[bucket] = Some(self.digest(bucket));
+            self.repair.ready += 1;
+        }
+        self.is_prepared()
+    }
+
+    const fn is_prepared(&self) -> bool {
+        self.repair.ready == BUCKETS
+    }
+
     fn send_root(&mut self, place: u16) {
         let root = self.root(out(place));
         self.send_place(place, Message::Root { ring: self.ring.epoch(), root });
     }
 
     fn on_root(&mut self, now: Millis, from: u16, root: u64) {
+        if !self.is_prepared() {
+            return; // It will come again.
+        }
         if self.root(inward(from)) == root {
             self.repair.waiting.remove(&from);
             self.repair.heard(from);
@@ -218,6 +247,9 @@ impl Core {
 
     fn on_differs(&mut self, now: Millis, to: u16, theirs: &[(u16, u64)]) {
         self.repair.peers[usize::from(to)].told = false;
+        if !self.is_prepared() {
+            return;
+        }
         let mine: BTreeMap<u16, u64> = self.digests(out(to)).into_iter().collect();
         let theirs: BTreeMap<u16, u64> = theirs.iter().copied().collect();
         let all: BTreeSet<u16> = mine.keys().chain(theirs.keys()).copied().collect();
@@ -284,19 +316,16 @@ impl Core {
         }
     }
 
-    fn root(&mut self, share: u32) -> u64 {
+    fn root(&self, share: u32) -> u64 {
         self.digests(share)
             .into_iter()
             .fold(0, |root, (bucket, digest)| root ^ mix(digest ^ u64::from(bucket)))
     }
 
     /// The digests of a share, for each bucket that has some of it.
-    fn digests(&mut self, share: u32) -> Vec<(u16, u64)> {
+    fn digests(&self, share: u32) -> Vec<(u16, u64)> {
         let mut all = Vec::new();
         for bucket in 0..self.repair.digests.len() {
-            if self.repair.digests[bucket].is_none() {
-                self.repair.digests[bucket] = Some(self.digest(bucket));
-            }
             let digests = self.repair.digests[bucket].as_deref().unwrap_or_default();
             if let Ok(at) = digests.binary_search_by_key(&share, |(share, _)| *share)
                 && digests[at].1 != 0
