@@ -2,9 +2,11 @@
 //!
 //! It re-exports the crate below, so that no crate above needs to reach past it.
 
+pub mod directory;
 pub mod gossip;
 pub mod membership;
 mod node_id;
+pub mod ring;
 pub mod transport;
 
 pub use nexus_actors as actors;

@@ -20,7 +20,7 @@ impl AgentId {
         Self(xxh3_128(name.as_bytes()))
     }
 
-    /// The key that was [a number](Self::get) on another node.
+    /// The key that was [`get`](Self::get) as a number before: from another node, or from a disk.
     #[must_use]
     pub const fn from_key(key: u128) -> Self {
         Self(key)
