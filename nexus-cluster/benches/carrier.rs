@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use nexus_cluster::NodeId;
@@ -308,7 +308,7 @@ fn main() {
     let (frames, pings) =
         (numbers.first().copied().unwrap_or(16_384), numbers.get(1).copied().unwrap_or(5_000));
     let directory = tempfile::tempdir().unwrap();
-    let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
+    let (now, day) = (UNIX_EPOCH.elapsed().unwrap(), Duration::from_secs(86_400));
     let authority = CertificateAuthority::create(directory.path(), now, day).unwrap();
     let files = ["a", "b"]
         .map(|name| authority.issue(&name.parse().unwrap(), &["127.0.0.1".into()], now, day).unwrap());

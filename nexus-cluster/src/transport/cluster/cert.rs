@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -58,19 +58,19 @@ impl std::fmt::Debug for CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// Makes an authority in `directory`, which is made too (for its owner only) if it is not there. `now` is the wall time; the
+    /// Makes an authority in `directory`, which is made too (for its owner only) if it is not there. `now` is the wall time since 1970 (UTC); the
     /// certificate holds for `validity` from then on.
     ///
     /// # Errors
     /// It exists already, or cannot be written.
-    pub fn create(directory: &Path, now: SystemTime, validity: Duration) -> Result<Self, CertError> {
+    pub fn create(directory: &Path, now: Duration, validity: Duration) -> Result<Self, CertError> {
         let file = |error| CertError::File { file: directory.into(), error };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(file)?;
         let content = |error| CertError::Content { what: "the authority".into(), error };
         let key = KeyPair::generate().map_err(content)?;
         let mut params = authority().map_err(content)?;
-        params.not_before = (now - SKEW).into();
-        params.not_after = (now + validity).into();
+        params.not_before = (UNIX_EPOCH + now - SKEW).into();
+        params.not_after = (UNIX_EPOCH + now + validity).into();
         let certificate = params.self_signed(&key).map_err(content)?;
         write_pair(directory, "ca", &certificate.pem(), &key.serialize_pem())?;
         Ok(Self { directory: directory.into(), issuer: Issuer::new(params, key) })
@@ -98,7 +98,7 @@ impl CertificateAuthority {
         &self,
         node: &NodeName,
         hosts: &[String],
-        now: SystemTime,
+        now: Duration,
         validity: Duration,
     ) -> Result<TlsFiles, CertError> {
         let content = |error| CertError::Content { what: format!("node `{node}`"), error };
@@ -106,8 +106,8 @@ impl CertificateAuthority {
         names.extend(hosts.iter().filter(|host| **host != names[0]).cloned().collect::<Vec<_>>());
         let mut params = CertificateParams::new(names).map_err(content)?;
         params.distinguished_name.push(DnType::CommonName, node.as_str());
-        params.not_before = (now - SKEW).into();
-        params.not_after = (now + validity).into();
+        params.not_before = (UNIX_EPOCH + now - SKEW).into();
+        params.not_after = (UNIX_EPOCH + now + validity).into();
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use super::cluster_test::{DAY, files, tls};
 use super::testing::TestExchange;
@@ -19,7 +19,7 @@ fn keys_are_private_and_nothing_is_overwritten() {
 
     let before = fs::read(&made.key).unwrap();
     let authority = CertificateAuthority::open(&pki).unwrap();
-    let now = SystemTime::now();
+    let now = UNIX_EPOCH.elapsed().unwrap();
     let again = authority.issue(&"a".parse().unwrap(), &[], now, DAY).unwrap_err();
     assert!(matches!(again, CertError::Exists(_)), "{again}");
     assert!(matches!(CertificateAuthority::create(&pki, now, DAY).unwrap_err(), CertError::Exists(_)));

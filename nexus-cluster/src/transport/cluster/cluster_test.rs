@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::testing::*;
 use super::*;
@@ -13,7 +13,7 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Files of a node `name` of the authority in `directory`.
 pub(super) fn files(directory: &std::path::Path, name: &str) -> TlsFiles {
-    let now = SystemTime::now();
+    let now = UNIX_EPOCH.elapsed().unwrap();
     let authority = match CertificateAuthority::open(directory) {
         Ok(authority) => authority,
         Err(_) => CertificateAuthority::create(directory, now, DAY).unwrap(),

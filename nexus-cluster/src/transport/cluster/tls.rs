@@ -5,9 +5,9 @@
 //! at the next handshake. Connections that stand are not touched. Sessions are not resumed: each handshake checks both certificates.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -72,8 +72,8 @@ pub enum TlsError {
     },
 }
 
-/// The times of change and lengths of the files.
-type Stamp = [Option<(SystemTime, u64)>; 3];
+/// The times of change (seconds and nanoseconds) and lengths of the files.
+type Stamp = [Option<(i64, i64, u64)>; 3];
 
 struct Loaded {
     stamp: Stamp,
@@ -247,7 +247,7 @@ fn server_builder(provider: &Arc<CryptoProvider>) -> Result<ServerBuilder, TlsEr
 fn stamp(files: &TlsFiles) -> Stamp {
     [&files.certificate, &files.key, &files.ca].map(|file| {
         let metadata = std::fs::metadata(file).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
+        Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
     })
 }
 
