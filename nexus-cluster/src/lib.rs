@@ -6,8 +6,10 @@ pub mod directory;
 pub mod gossip;
 pub mod membership;
 mod node_id;
+mod range;
 pub mod ring;
 pub mod transport;
 
 pub use nexus_actors as actors;
 pub use node_id::{NodeId, NodeName, NodeNameError};
+pub use range::OutOfRange;

@@ -14,11 +14,12 @@ use nexus_actors::supervision::ChildSpec;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr, RactorErr, RpcReplyPort};
 
-use super::config::{GossipConfig, GossipConfigError};
+use super::config::GossipConfig;
 use super::core::Gossip;
 use super::message::{Change, Effect, Input, Urgency, WriteError};
 use super::overview::{Convergence, GossipOverview};
 use crate::NodeName;
+use crate::OutOfRange;
 use crate::membership::{MembershipEvent, MembershipHandle};
 use crate::transport::{ControlEvent, ControlLane, Service};
 
@@ -174,7 +175,7 @@ impl GossipSetup {
     ///
     /// # Errors
     /// The config is out of range.
-    pub fn child(self) -> Result<ChildSpec, GossipConfigError> {
+    pub fn child(self) -> Result<ChildSpec, OutOfRange> {
         self.config.validate()?;
         let (handle, membership) = (self.handle.clone(), self.membership.clone());
         // Once for all lives of the actor: each begins with the members that there are then.

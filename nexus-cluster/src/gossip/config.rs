@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use thiserror::Error;
+use crate::range::{OutOfRange, check_numbers, check_times};
 
 /// The smallest byte budget of a round.
 pub const BUDGET_BYTES_MIN: usize = 8 * 1024;
@@ -35,29 +35,6 @@ pub struct GossipConfig {
     /// How long the state of a node is kept that is no member any more, at least as long as a partition may last that is to heal
     /// without anything old being seen again. Default 24 h.
     pub forget_after: Duration,
-}
-
-/// A parameter is out of range.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum GossipConfigError {
-    /// An interval of no length.
-    #[error("{field} must be above zero")]
-    Zero {
-        /// Which.
-        field: &'static str,
-    },
-    /// A number out of its range.
-    #[error("{field} is {value}, must be {low} to {high}")]
-    Range {
-        /// Which.
-        field: &'static str,
-        /// What it is.
-        value: usize,
-        /// The least it may be.
-        low: usize,
-        /// The most it may be.
-        high: usize,
-    },
 }
 
 impl Default for GossipConfig {
@@ -99,29 +76,20 @@ impl GossipConfig {
     ///
     /// # Errors
     /// Which is not.
-    pub fn validate(&self) -> Result<(), GossipConfigError> {
-        for (field, time) in [
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        check_times(&[
             ("interval", self.interval),
             ("tombstone_after", self.tombstone_after),
             ("forget_after", self.forget_after),
-        ] {
-            if time.is_zero() {
-                return Err(GossipConfigError::Zero { field });
-            }
-        }
-        for (field, value, low, high) in [
+        ])?;
+        check_numbers(&[
             ("fanout_max", self.fanout_max, 1, 64),
             ("across_percent", self.across_percent, 0, 100),
             ("budget_bytes", self.budget_bytes, BUDGET_BYTES_MIN, BUDGET_BYTES_MAX),
             ("node_bytes", self.node_bytes, 1, self.budget_bytes / 4),
             ("extra_pushes", self.extra_pushes as usize, 0, 16),
             ("urgent_rounds", self.urgent_rounds as usize, 0, 16),
-        ] {
-            if !(low..=high).contains(&value) {
-                return Err(GossipConfigError::Range { field, value, low, high });
-            }
-        }
-        Ok(())
+        ])
     }
 
     /// Peers of one round in a cluster of `members`, this node included: ⌈log₂ N⌉, at least one.
@@ -151,7 +119,7 @@ mod tests {
         let big = GossipConfig { node_bytes: 16 * 1024 + 1, ..lan.clone() };
         assert_eq!(big.validate().unwrap_err().to_string(), "node_bytes is 16385, must be 1 to 16384");
         let never = GossipConfig { interval: Duration::ZERO, ..lan.clone() };
-        assert_eq!(never.validate(), Err(GossipConfigError::Zero { field: "interval" }));
+        assert_eq!(never.validate(), Err(OutOfRange::Zero { field: "interval" }));
         let fanouts = [1, 2, 3, 16, 17, 4096, 1 << 20].map(|members| lan.fanout(members));
         assert_eq!(fanouts, [1, 1, 2, 4, 5, 12, 16]);
     }

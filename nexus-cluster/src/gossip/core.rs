@@ -8,12 +8,12 @@ use nexus_actors::clock::Millis;
 use nexus_actors::rng::Rng;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::config::{GossipConfig, GossipConfigError, rounds};
+use super::config::{GossipConfig, rounds};
 use super::message::{BUCKETS, Change, Effect, Input, Message, Urgency, WriteError};
 use super::overview::{Convergence, GossipCounts, GossipOverview, LAGGARDS_MAX, OwnerOverview};
 use super::peers::Peers;
 use super::state::{Applied, KEY_BYTES_MAX, NodeState, Update};
-use crate::{NodeId, NodeName};
+use crate::{NodeId, NodeName, OutOfRange};
 
 /// How often news are heard again before they are pushed no more.
 const HEARD_ENOUGH: u32 = 2;
@@ -89,7 +89,7 @@ impl Gossip {
     ///
     /// # Errors
     /// The config is out of range.
-    pub fn new(me: NodeId, zone: String, config: GossipConfig, rng: Rng) -> Result<Self, GossipConfigError> {
+    pub fn new(me: NodeId, zone: String, config: GossipConfig, rng: Rng) -> Result<Self, OutOfRange> {
         config.validate()?;
         let own = Node { counts: true, ..Node::new(Arc::new(NodeState::new(me.incarnation))) };
         Ok(Self {

@@ -46,7 +46,7 @@ mod peers;
 mod state;
 
 pub use actor::{GossipHandle, GossipMsg, GossipSetup};
-pub use config::{BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, GossipConfig, GossipConfigError, rounds};
+pub use config::{BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, GossipConfig, rounds};
 pub use core::Gossip;
 pub use message::{Change, Effect, Input, Urgency, WriteError};
 pub use overview::{Convergence, GossipCounts, GossipOverview, OwnerOverview};

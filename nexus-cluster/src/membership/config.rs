@@ -6,6 +6,8 @@ use std::time::Duration;
 use foca::PeriodicParams;
 use thiserror::Error;
 
+use crate::range::{OutOfRange, check_numbers, check_times};
+
 use super::quorum::PartitionPolicy;
 
 /// The smallest datagram that has room for a header with three identities of the longest texts.
@@ -65,24 +67,9 @@ pub enum MembershipConfigError {
         /// The period.
         period: Duration,
     },
-    /// An interval of no length.
-    #[error("{field} must be above zero")]
-    Zero {
-        /// Which.
-        field: &'static str,
-    },
-    /// A number out of its range.
-    #[error("{field} is {value}, must be {low} to {high}")]
-    Range {
-        /// Which.
-        field: &'static str,
-        /// What it is.
-        value: usize,
-        /// The least it may be.
-        low: usize,
-        /// The most it may be.
-        high: usize,
-    },
+    /// Another one.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
 }
 
 impl Default for MembershipConfig {
@@ -154,30 +141,22 @@ impl MembershipConfig {
         if timeout.is_zero() || timeout * 2 > period {
             return Err(MembershipConfigError::ProbeTimeout { timeout, period });
         }
-        for (field, interval) in [
+        check_times(&[
             ("gossip interval", self.gossip.0),
             ("announce_interval", self.announce_interval),
             ("announce_down_interval", self.announce_down_interval),
             ("introduce_interval", self.introduce_interval),
             ("forget_after", self.forget_after),
             ("agree_after", self.agree_after),
-        ] {
-            if interval.is_zero() {
-                return Err(MembershipConfigError::Zero { field });
-            }
-        }
-        for (field, value, low, high) in [
+        ])?;
+        check_numbers(&[
             ("indirect_probes", self.indirect_probes, 1, 16),
             ("suspicion_mult", self.suspicion_mult as usize, 1, 60),
             ("retransmit_mult", self.retransmit_mult as usize, 1, 60),
             ("gossip members", self.gossip.1, 1, 16),
             ("datagram_bytes", self.datagram_bytes, DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX),
             ("members_max", self.members_max, 1, MEMBERS_MAX),
-        ] {
-            if !(low..=high).contains(&value) {
-                return Err(MembershipConfigError::Range { field, value, low, high });
-            }
-        }
+        ])?;
         Ok(())
     }
 
@@ -237,7 +216,7 @@ mod tests {
             "datagram_bytes is 1400, must be 4096 to 65536"
         );
         let never = MembershipConfig { agree_after: Duration::ZERO, ..lan };
-        assert_eq!(never.validate(), Err(MembershipConfigError::Zero { field: "agree_after" }));
+        assert_eq!(never.validate(), Err(OutOfRange::Zero { field: "agree_after" }.into()));
     }
 
     /// Goal: patience grows with the logarithm of the cluster, and is never below that of ten members.
