@@ -41,8 +41,6 @@ enum Route {
     Local(Arc<AgentCell>),
     /// Its state lies here; a message wakes it.
     Dormant(Record),
-    /// Messages from here have gone this way, to another node.
-    Remote(Arc<dyn Way>),
 }
 
 /// Every agent known to this node.
@@ -50,8 +48,8 @@ enum Route {
 pub(crate) struct RouteTable {
     routes: DashMap<u128, Route, BuildHasherDefault<KeyHasher>>,
     dormant: AtomicUsize,
-    /// Routes to other nodes.
-    ways: AtomicUsize,
+    /// Routes to other nodes. Apart, so that they cost those of this node nothing.
+    ways: DashMap<u128, Arc<dyn Way>, BuildHasherDefault<KeyHasher>>,
     /// The local ones, for looks at all of them: sleepers cost such a look nothing.
     live: Live,
 }
@@ -72,18 +70,18 @@ impl RouteTable {
     pub(crate) fn dormant(&self, id: AgentId) -> Option<Record> {
         match &*self.routes.get(&id.get())? {
             Route::Dormant(record) => Some(record.clone()),
-            Route::Local(_) | Route::Remote(_) => None,
+            Route::Local(_) => None,
         }
     }
 
     /// Whether the agent is here, awake or asleep.
     pub(crate) fn contains(&self, id: AgentId) -> bool {
-        self.routes.get(&id.get()).is_some_and(|route| !matches!(*route, Route::Remote(_)))
+        self.routes.contains_key(&id.get())
     }
 
     /// The way to the agent's node, under its entry's read lock. Whoever holds it must not touch the table.
     pub(crate) fn read_way(&self, id: AgentId) -> Option<impl Deref<Target = Arc<dyn Way>> + '_> {
-        self.routes.get(&id.get())?.try_map(Route::way).ok()
+        self.ways.get(&id.get())
     }
 
     pub(crate) fn way(&self, id: AgentId) -> Option<Arc<dyn Way>> {
@@ -92,34 +90,22 @@ impl RouteTable {
 
     /// Routes to other nodes.
     pub(crate) fn ways(&self) -> usize {
-        self.ways.load(Ordering::Relaxed)
+        self.ways.len()
     }
 
-    /// From now on messages go this way, if there is no route yet: else `false`.
-    pub(crate) fn lead_away(&self, id: AgentId, way: &Arc<dyn Way>) -> bool {
-        let Entry::Vacant(entry) = self.routes.entry(id.get()) else { return false };
-        entry.insert(Route::Remote(way.clone()));
-        self.ways.fetch_add(1, Ordering::Relaxed);
-        true
+    /// From now on messages go this way, unless they go another one already.
+    pub(crate) fn lead_away(&self, id: AgentId, way: &Arc<dyn Way>) {
+        self.ways.entry(id.get()).or_insert_with(|| way.clone());
     }
 
     /// From now on the cluster is asked for the way, if it is this one.
     pub(crate) fn forget_way(&self, id: AgentId, way: &Arc<dyn Way>) {
-        let same = |_: &u128, route: &Route| route.way().is_some_and(|present| Arc::ptr_eq(present, way));
-        if self.routes.remove_if(&id.get(), same).is_some() {
-            self.ways.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.ways.remove_if(&id.get(), |_, present| Arc::ptr_eq(present, way));
     }
 
     /// The same for all ways that are to be `forgotten`; each is asked while nobody sends on it.
     pub(crate) fn forget_ways(&self, forgotten: impl Fn(&Arc<dyn Way>) -> bool) {
-        self.routes.retain(|_, route| {
-            let gone = route.way().is_some_and(&forgotten);
-            if gone {
-                self.ways.fetch_sub(1, Ordering::Relaxed);
-            }
-            !gone
-        });
+        self.ways.retain(|_, way| !forgotten(way));
     }
 
     /// From now on the route leads `way`; each letter that waits in `cell` is handed to `forward` before anything is sent that way. Answers
@@ -130,14 +116,15 @@ impl RouteTable {
         way: &Arc<dyn Way>,
         forward: impl FnMut(Letter),
     ) -> Option<Tally> {
-        let Entry::Occupied(mut entry) = self.routes.entry(cell.id.get()) else { return None };
+        let Entry::Occupied(entry) = self.routes.entry(cell.id.get()) else { return None };
         if !entry.get().leads_to(cell) {
             return None;
         }
+        // Under the lock of its entry: whoever sends next finds the way.
         let tally = cell.vacate(forward);
-        entry.insert(Route::Remote(way.clone()));
+        self.ways.insert(cell.id.get(), way.clone());
+        entry.remove();
         self.live.remove(cell);
-        self.ways.fetch_add(1, Ordering::Relaxed);
         Some(tally)
     }
 
@@ -157,19 +144,13 @@ impl RouteTable {
                     self.dormant.fetch_sub(1, Ordering::Relaxed);
                     (cell, true)
                 }
-                // It comes here, or whoever thinks so is told otherwise when it is claimed.
-                Route::Remote(_) => {
-                    let cell = Arc::new(make(None));
-                    self.live.insert(cell.clone());
-                    entry.insert(Route::Local(cell.clone()));
-                    self.ways.fetch_sub(1, Ordering::Relaxed);
-                    (cell, true)
-                }
             },
             Entry::Vacant(entry) => {
                 let cell = Arc::new(make(None));
                 self.live.insert(cell.clone());
                 entry.insert(Route::Local(cell.clone()));
+                // It comes here, or whoever thinks so is told otherwise when it is claimed.
+                self.ways.remove(&id.get());
                 (cell, true)
             }
         }
@@ -210,7 +191,7 @@ impl RouteTable {
 
     /// Agents, dormant ones included.
     pub(crate) fn len(&self) -> usize {
-        self.routes.len().saturating_sub(self.ways())
+        self.routes.len()
     }
 
     pub(crate) fn dormant_len(&self) -> usize {
@@ -244,18 +225,22 @@ impl Route {
     const fn local(&self) -> Option<&Arc<AgentCell>> {
         match self {
             Self::Local(cell) => Some(cell),
-            Self::Dormant(_) | Self::Remote(_) => None,
-        }
-    }
-
-    const fn way(&self) -> Option<&Arc<dyn Way>> {
-        match self {
-            Self::Remote(way) => Some(way),
-            Self::Local(_) | Self::Dormant(_) => None,
+            Self::Dormant(_) => None,
         }
     }
 
     fn leads_to(&self, cell: &AgentCell) -> bool {
         self.local().is_some_and(|present| std::ptr::eq(&raw const **present, cell))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: an entry is a key and two words: there is one for every agent, awake or asleep.
+    #[test]
+    fn routes_are_small() {
+        assert_eq!(size_of::<(u128, Route)>(), 32);
     }
 }
