@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// What a log filter calls these: they are about what `nexus_cluster` does, whoever tells them.
+const TARGET: &str = "nexus_cluster";
+
 /// See the module. Nodes are named; a node's incarnation tells one of its lives from another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event")]
@@ -119,29 +122,33 @@ impl ClusterEvent {
     /// Writes it into the log: nodes come and go rarely, and whoever reads a log later wants to know.
     pub(super) fn log(&self) {
         match self {
-            Self::MemberUp { node, address, zone, .. } => tracing::info!(%node, %address, %zone, "member up"),
-            Self::MemberChanged { node, address, zone } => {
-                tracing::info!(%node, %address, %zone, "member changed");
+            Self::MemberUp { node, address, zone, .. } => {
+                tracing::info!(target: TARGET, %node, %address, %zone, "member up")
             }
-            Self::MemberSuspect { node } => tracing::warn!(%node, "member suspected: it does not answer"),
-            Self::MemberDown { node, .. } => tracing::warn!(%node, "member down"),
-            Self::MemberLeft { node } => tracing::info!(%node, "member left"),
+            Self::MemberChanged { node, address, zone } => {
+                tracing::info!(target: TARGET, %node, %address, %zone, "member changed");
+            }
+            Self::MemberSuspect { node } => {
+                tracing::warn!(target: TARGET, %node, "member suspected: it does not answer")
+            }
+            Self::MemberDown { node, .. } => tracing::warn!(target: TARGET, %node, "member down"),
+            Self::MemberLeft { node } => tracing::info!(target: TARGET, %node, "member left"),
             Self::Rejoined { renewal } => {
-                tracing::warn!(renewal, "the others had declared this node down; it is back");
+                tracing::warn!(target: TARGET, renewal, "the others had declared this node down; it is back");
             }
             Self::PartitionChanged { minority: true, reachable, agreed } => {
-                tracing::error!(reachable, agreed, "in a minority: this node stops serving");
+                tracing::error!(target: TARGET, reachable, agreed, "in a minority: this node stops serving");
             }
-            Self::PartitionChanged { .. } => tracing::info!("not in a minority any more"),
-            Self::StandingChanged { detail, .. } => tracing::info!("{detail}"),
+            Self::PartitionChanged { .. } => tracing::info!(target: TARGET, "not in a minority any more"),
+            Self::StandingChanged { detail, .. } => tracing::info!(target: TARGET, "{detail}"),
             Self::DuplicateResolved { agent, winner, loser } => {
-                tracing::warn!(%agent, %winner, %loser, "an agent was on two nodes");
+                tracing::warn!(target: TARGET, %agent, %winner, %loser, "an agent was on two nodes");
             }
             Self::HandshakeRefused { peer, by_us: true, reason, detail } => {
-                tracing::warn!(%peer, %reason, "refused a connection: {detail}");
+                tracing::warn!(target: TARGET, %peer, %reason, "refused a connection: {detail}");
             }
             Self::HandshakeRefused { peer, reason, detail, .. } => {
-                tracing::warn!(%peer, %reason, "the other node refused the connection: {detail}");
+                tracing::warn!(target: TARGET, %peer, %reason, "the other node refused the connection: {detail}");
             }
         }
     }
