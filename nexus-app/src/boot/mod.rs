@@ -6,16 +6,19 @@
 //! ├── store        writes the state of agents that are kept, with [store]
 //! ├── transport.sup   connections to other nodes, with [cluster]
 //! ├── cluster.sup  membership, gossip, directory, with [cluster]
-//! ├── ops.sup      debug endpoint, clients' endpoint, what is told about the cluster
 //! ├── agents.sup   what the topology declares
 //! ├── hibernator   where agents hibernate
 //! ├── performance.monitor   relieves memory, CPU and imbalance
+//! ├── ops.sup      debug endpoint, clients' endpoint; with [cluster], what tells others of this node
 //! └── feeds.sup    one actor per feed, and their progress
 //! ```
 //!
-//! Started in this order, so that whoever watches sees the agents begin, which in a cluster wait until the node has joined; stopped in
-//! reverse, so that the feeds stop first and the agents after them. So feeds keep their places while the agents live, agents write their last state while the store does, and the
+//! Started in this order, so that whoever watches sees the feeds begin; stopped in reverse, so that the feeds stop first and
+//! the agents last. So feeds keep their places while the agents live, agents write their last state while the store does, and the
 //! store closes its file when nobody writes any more.
+//!
+//! With [cluster], ops.sup comes before agents.sup: agents that start with the tree wait until the node has joined, and the endpoint says
+//! what they wait for, and takes `nexus join`.
 
 mod performance;
 mod schedulers;
@@ -119,6 +122,20 @@ pub async fn start(
     behaviors: Behaviors,
     progress: ProgressDisplay,
 ) -> Result<RunningNode, BootError> {
+    let node = prepare(topology, behaviors, progress).await?;
+    node.come_up().await?;
+    Ok(node)
+}
+
+/// Prepares the node that `topology` describes; [`RunningNode::come_up`] starts what is in its tree. It can be shut down meanwhile.
+///
+/// # Errors
+/// [`BootError`]; nothing runs then.
+pub(crate) async fn prepare(
+    topology: Topology,
+    behaviors: Behaviors,
+    progress: ProgressDisplay,
+) -> Result<RunningNode, BootError> {
     let clock = Clock::start();
     let telemetry = Telemetry::start(&topology.telemetry, topology.node_name())?;
     let schedulers = schedulers::start(topology.schedulers.config()).await?;
@@ -188,14 +205,15 @@ pub async fn start(
         let args = ClientsArgs { clients: clients.clone() };
         ops = ops.child(ChildSpec::actor("clients", || ClientsActor, args));
     }
-    if topology.debug.enabled || clients.is_some() || cluster.is_some() {
-        spec = spec.child(ChildSpec::supervisor(ops));
-    }
-    spec = spec.child(agents);
-    if topology.agents().iter().any(|(_, agent)| agent.hibernate_after.is_some()) {
-        spec = spec.child(node.hibernator_child());
-    }
-    if let Some(child) = performance.child() {
+    let is_watched = topology.debug.enabled || clients.is_some() || cluster.is_some();
+    let (early, late) = match is_watched.then(|| ChildSpec::supervisor(ops)) {
+        ops if cluster.is_some() => (ops, None),
+        ops => (None, ops),
+    };
+    let hibernates = topology.agents().iter().any(|(_, agent)| agent.hibernate_after.is_some());
+    let hibernator = hibernates.then(|| node.hibernator_child());
+    let children = [early, Some(agents), hibernator, performance.child(), late];
+    for child in children.into_iter().flatten() {
         spec = spec.child(child);
     }
     if !feeds.is_empty() {
@@ -207,8 +225,6 @@ pub async fn start(
     let root = Root::spawn(spec, env).await?;
     // The endpoint shows the tree while it comes up.
     let _ = root_slot.set(root.clone());
-    root.boot().await?;
-    readiness.set("tree", true, "started");
     Ok(RunningNode { node, root, feeds, schedulers, telemetry, address, clients, cluster, token, readiness })
 }
 
@@ -229,6 +245,16 @@ fn feeds_sup(
 }
 
 impl RunningNode {
+    /// Starts the tree, and waits until all of it is up.
+    ///
+    /// # Errors
+    /// [`BootError::Tree`]; what had been started is stopped again.
+    pub(crate) async fn come_up(&self) -> Result<(), BootError> {
+        self.root.boot().await?;
+        self.readiness.set("tree", true, "started");
+        Ok(())
+    }
+
     /// The node.
     #[must_use]
     pub const fn node(&self) -> &Node {
