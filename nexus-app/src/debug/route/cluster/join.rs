@@ -17,7 +17,7 @@ use crate::debug::state::DebugState;
 use crate::topology::format;
 
 /// How long it is waited for that a member comes.
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 

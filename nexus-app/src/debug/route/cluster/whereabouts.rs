@@ -1,14 +1,13 @@
 //! `GET /debug/where/{id}`: the node where an agent lives.
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Extension, Json};
 use nexus_actors::agent::AgentId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Access, Route};
+use super::{Access, Route, nobody_answers};
 use crate::debug::guard::Deadline;
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::query::Params;
@@ -74,8 +73,8 @@ pub(crate) async fn whereabouts(
     let found = tokio::time::timeout_at(deadline.0, cluster.directory().find(id)).await;
     let found = match found {
         Ok(Ok(found)) => found,
-        Ok(Err(error)) => return Err(nobody_answers(error.to_string())),
-        Err(_) => return Err(nobody_answers("it took too long".to_owned())),
+        Ok(Err(error)) => return Err(nobody_answers(&error)),
+        Err(_) => return Err(nobody_answers(&"it took too long")),
     };
     let ring = cluster.ring();
     let mut holders = ring
@@ -92,10 +91,4 @@ pub(crate) async fn whereabouts(
         successors: holders.collect(),
         messages_go_to: node.leads_to(name).map(|node| node.to_string()),
     }))
-}
-
-fn nobody_answers(why: String) -> Problem {
-    let detail = format!("nobody who could know has answered: {why}");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "whereabouts_unknown", detail)
-        .remedy("try again; GET /cluster/members shows who is in reach")
 }
