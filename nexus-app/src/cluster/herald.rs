@@ -25,6 +25,9 @@ const LOOKS_PER_NEWS: u64 = 4;
 /// The key under which gossip has a node's news.
 const KEY: &str = "node";
 
+/// Links that a node tells of at most, the busiest first: with the rest they would crowd out other news.
+const LINKS_MAX: usize = 16;
+
 /// What a node tells the others of itself for people to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNews {
@@ -36,9 +39,44 @@ pub struct NodeNews {
     pub version: String,
     /// The release of Nexus.
     pub nexus: String,
+    /// Its connections, at most 16, the busiest first.
+    pub links: Vec<LinkNews>,
+}
+
+/// One of a node's connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkNews {
+    /// The node at its other end.
+    pub peer: String,
+    /// How long the way there and back takes, in microseconds; `None` while that is not known.
+    pub delay_us: Option<u64>,
+    /// Bytes a second to it.
+    pub sent: u64,
+    /// Bytes a second from it.
+    pub received: u64,
 }
 
 impl Clustered {
+    /// This node's connections now, the busiest first.
+    pub(crate) fn link_news(&self) -> Vec<LinkNews> {
+        let mut links: Vec<_> =
+            self.carrier().overview().connections.iter().map(|one| self.link(&one.peer.name)).collect();
+        links.sort_by_key(|link| std::cmp::Reverse(link.sent + link.received));
+        links.truncate(LINKS_MAX);
+        links
+    }
+
+    fn link(&self, peer: &NodeName) -> LinkNews {
+        let rates = self.rates(peer).unwrap_or_default();
+        let delay = self.delay(peer).map(|delay| u64::try_from(delay.as_micros()).unwrap_or(u64::MAX));
+        LinkNews {
+            peer: peer.to_string(),
+            delay_us: delay,
+            sent: whole(rates.sent),
+            received: whole(rates.received),
+        }
+    }
+
     /// What `node` has told of itself, as far as that is known here.
     pub async fn news(&self, node: &NodeName) -> Option<NodeNews> {
         // A gossip that is being started anew knows soon; so does one of a newer release that tells more.
@@ -142,6 +180,7 @@ impl State {
             debug: self.debug.get().map(|address| format!("http://{address}")),
             version: self.clustered.config().version.clone(),
             nexus: env!("CARGO_PKG_VERSION").to_owned(),
+            links: self.clustered.link_news(),
         };
         if self.told.as_ref() == Some(&news) {
             return;
@@ -156,4 +195,14 @@ impl State {
             Err(_) => {}
         }
     }
+}
+
+/// Without what is behind the point.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is not negative and far below 2^64"
+)]
+fn whole(rate: f64) -> u64 {
+    rate as u64
 }

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::error::ClusterStartError;
 pub(crate) use self::herald::Herald;
-pub use self::herald::NodeNews;
+pub use self::herald::{LinkNews, NodeNews};
 use self::meter::Meter;
 pub(crate) use self::meter::Rates;
 use crate::debug::BoundAddress;
@@ -208,7 +208,7 @@ fn cookie(config: &ClusterConfig) -> Result<Cookie, ClusterStartError> {
 
 fn metadata(config: &ClusterConfig, agents_max: u32) -> Metadata {
     // A free port is told once it is known.
-    let own = || (config.listen.port() != 0).then(|| config.listen.to_string()).unwrap_or_default();
+    let own = || if config.listen.port() == 0 { String::new() } else { config.listen.to_string() };
     Metadata {
         address: config.advertise.clone().unwrap_or_else(own),
         zone: config.zone.clone(),

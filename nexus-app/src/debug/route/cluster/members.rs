@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Access, Route, busy, clustered};
-use crate::cluster::NodeNews;
+use crate::cluster::{LinkNews, NodeNews};
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::query::Params;
 use crate::debug::state::DebugState;
@@ -52,6 +52,33 @@ pub(crate) struct MemberView {
     version: String,
     /// Its release of Nexus; null while it has not told.
     nexus: Option<String>,
+    /// Its connections as it told last, the busiest 16.
+    links: Vec<MemberLinkView>,
+}
+
+/// A member's connection to another one.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MemberLinkView {
+    /// The node at its other end.
+    peer: String,
+    /// How long the way there and back takes, in milliseconds; null while that is not known.
+    delay_ms: Option<f64>,
+    /// Bytes a second to it.
+    sent_per_s: u64,
+    /// Bytes a second from it.
+    received_per_s: u64,
+}
+
+impl From<LinkNews> for MemberLinkView {
+    #[expect(clippy::cast_precision_loss, reason = "a delay for people needs no more than 52 bits")]
+    fn from(LinkNews { peer, delay_us, sent, received }: LinkNews) -> Self {
+        Self {
+            peer,
+            delay_ms: delay_us.map(|us| us as f64 / 1000.0),
+            sent_per_s: sent,
+            received_per_s: received,
+        }
+    }
 }
 
 /// The cluster as this node sees it.
@@ -89,7 +116,12 @@ pub(crate) async fn members(
     for member in overview.members {
         let me = member.name == overview.me.name;
         let connected = connections.iter().any(|connection| connection.peer.name == member.name);
-        let news = clustered.news(&member.name).await;
+        let mut news = clustered.news(&member.name).await;
+        // Of this one we know what it will tell.
+        if let Some(news) = news.as_mut().filter(|_| me) {
+            news.links = clustered.link_news();
+            news.agents = state.node().agent_count() as u64;
+        }
         members.push(view(member, me, connected, news));
     }
     let (ready, standing) = clustered.readiness();
@@ -121,6 +153,7 @@ fn view(member: MemberOverview, me: bool, connected: bool, news: Option<NodeNews
         agents: news.as_ref().map(|news| news.agents),
         debug: news.as_ref().and_then(|news| news.debug.clone()),
         version: news.as_ref().map(|news| news.version.clone()).unwrap_or_default(),
-        nexus: news.map(|news| news.nexus),
+        nexus: news.as_ref().map(|news| news.nexus.clone()),
+        links: news.into_iter().flat_map(|news| news.links).map(MemberLinkView::from).collect(),
     }
 }
