@@ -69,6 +69,8 @@ pub(super) struct Starter {
     file: PathBuf,
     cookie: (String, String),
     runtime_dir: PathBuf,
+    /// Whether people see what is told: only they are shown tokens.
+    for_people: bool,
     news: Sender<News>,
 }
 
@@ -101,6 +103,7 @@ impl Starter {
             file: absolute(&args.file),
             cookie: (variable.to_owned(), cookie),
             runtime_dir: context.environment.runtime_dir(),
+            for_people: context.out.terminal,
             news,
         })
     }
@@ -128,6 +131,7 @@ impl Starter {
             node: at,
             pid: process.id(),
             runtime_dir: self.runtime_dir.clone(),
+            for_people: self.for_people,
             news: self.news.clone(),
             gone: gone.clone(),
         };
@@ -199,6 +203,7 @@ struct Watcher {
     node: usize,
     pid: u32,
     runtime_dir: PathBuf,
+    for_people: bool,
     news: Sender<News>,
     gone: Arc<AtomicBool>,
 }
@@ -225,14 +230,18 @@ impl Watcher {
         }
     }
 
-    /// The node's address if it is ready, else why not.
+    /// The node's address (for people, that of its page) if it is ready, else why not.
     fn look(&self) -> Result<String, String> {
         let running = runtime_file::find(&self.runtime_dir).map_err(|error| error.to_string())?;
         let file = running.into_iter().find(|file| file.pid == self.pid).ok_or("it has no endpoint yet")?;
-        let endpoint = Endpoint { url: file.url.clone(), token: file.token };
+        let shown = match &file.token {
+            Some(token) if self.for_people => format!("{}/#token={}", file.url, token.expose()),
+            _ => file.url.clone(),
+        };
+        let endpoint = Endpoint { url: file.url, token: file.token };
         let client = Client::new(endpoint).map_err(|error| error.to_string())?.with_timeout(ANSWER);
         match client.get("/readyz", &[]) {
-            Ok(_) => Ok(file.url),
+            Ok(_) => Ok(shown),
             // In its own words, it is waiting for something.
             Err(error) => Err(error.to_string()),
         }

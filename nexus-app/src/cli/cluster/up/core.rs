@@ -147,7 +147,7 @@ impl Fleet {
             self.complete = true;
             let first = &self.plan.names[0];
             let text = format!(
-                "all {} nodes are ready; see `nexus members --node {first}`; Ctrl-C stops them",
+                "all {} nodes are ready: try `nexus members`, or `nexus tree --node {first}`; Ctrl-C stops them",
                 self.nodes.len()
             );
             effects.push(say(Tone::Strong, text));
@@ -186,7 +186,10 @@ impl Fleet {
             effects.push(say(Tone::Bad, text));
         } else {
             let name = &self.plan.names[at];
-            effects.push(say(Tone::Bad, format!("{name} {}; {of}", words(how))));
+            effects.push(say(
+                Tone::Bad,
+                format!("{name} {}; {of} (--restart would start it again)", words(how)),
+            ));
             if left == 0 {
                 self.stop(Exit::Failed);
             }

@@ -93,7 +93,10 @@ fn the_second_signal_kills_all() {
 fn deaths_are_told() {
     let mut story = Story::ready(plan(false, false));
     assert_eq!(story.then(2, killed(1)), []);
-    assert_eq!(story.said.last().unwrap(), "air-2 was killed (SIGKILL); 2 of 3 nodes are left");
+    assert_eq!(
+        story.said.last().unwrap(),
+        "air-2 was killed (SIGKILL); 2 of 3 nodes are left (--restart would start it again)"
+    );
     assert_eq!(story.then(3, ended(0, 6)), []);
     assert_eq!(story.then(4, killed(2)), [Effect::End(Exit::Failed)]);
 }
