@@ -6,5 +6,6 @@ pub mod http;
 pub mod invariants;
 pub mod process;
 pub mod seed;
+pub mod sim;
 pub mod tree;
 pub mod wait;
