@@ -6,6 +6,5 @@ pub mod http;
 pub mod invariants;
 pub mod process;
 pub mod seed;
-pub mod sim;
 pub mod tree;
 pub mod wait;

@@ -1,5 +1,6 @@
 //! A node of the simulation, from its start to its crash: the tree of a production node, without what talks to operators.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use nexus_actors::rng::{Rng, Seed};
 use nexus_actors::store::{Persist, Store, StoreConfig};
 use nexus_actors::supervision::{ChildRules, ChildSpec, Root, SupervisorEnv, SupervisorSpec};
 use nexus_actors::{Node, NodeConfig};
-use nexus_cluster::gossip::{GossipConfig, GossipHandle, GossipSetup, Urgency};
-use nexus_cluster::membership::{Member, MembershipConfig, MembershipHandle, MembershipSetup, Metadata};
+use nexus_cluster::gossip::{GossipConfig, GossipHandle, Urgency};
+use nexus_cluster::membership::MembershipConfig;
+use nexus_cluster::system::{Cluster, ClusterSetup};
 use nexus_cluster::transport::sim::Network;
-use nexus_cluster::transport::{Gateway, LinkConfig, Service, StaticTable};
 use nexus_cluster::{NodeId, NodeName};
 use opentelemetry::global;
 use rand::Rng as _;
@@ -53,6 +54,8 @@ pub struct Ground {
     pub disk: SimDisk,
     /// How much later its clock is.
     pub skew_ms: u64,
+    /// How many nodes there are.
+    pub nodes: usize,
     /// The nodes it asks to be taken in.
     pub seeds: Vec<String>,
     /// The seed of the simulation.
@@ -70,12 +73,8 @@ pub struct Site {
     pub id: NodeId,
     /// The node.
     pub node: Node,
-    /// Its way to others.
-    pub gateway: Arc<Gateway>,
-    /// Its members.
-    pub membership: MembershipHandle,
-    /// What it hears of others.
-    pub gossip: GossipHandle,
+    /// Its part in the cluster.
+    pub cluster: Cluster,
     root: Root,
     load: AbortHandle,
     write: AbortHandle,
@@ -120,42 +119,18 @@ impl Ground {
         let node = Node::new(config, behaviors, clock, &global::meter("simulation"));
         trace_events(&node, name.clone());
 
-        let gateway = Gateway::new(node.clone(), Arc::new(StaticTable::default()), LinkConfig::default());
-        let carrier = network.join(id.clone(), &address(self.place), gateway.clone());
-        let metadata = Metadata {
-            address: address(self.place),
-            versions: (1, 1),
-            weight: 100,
-            capacity: 1_000_000,
-            ..Metadata::default()
-        };
-        let membership = MembershipHandle::new(Member::new(id.clone(), metadata));
-        let gossip = GossipHandle::default();
-        let setup = MembershipSetup {
-            handle: membership.clone(),
-            config: MembershipConfig::local(),
-            seeds: self.seeds.clone(),
-            seed,
-            clock,
-            lane: gateway.clone(),
-            carrier,
-        };
-        let handle = membership.clone();
-        gateway.register(Service::Membership, Arc::new(move |event| handle.control(event)));
-        let handle = gossip.clone();
-        gateway.register(Service::Gossip, Arc::new(move |event| handle.control(event)));
-        let gossip_setup = GossipSetup {
-            handle: gossip.clone(),
-            membership: membership.clone(),
-            config: GossipConfig::local(),
-            seed,
-            clock,
-            lane: gateway.clone(),
-        };
+        let mut setup = ClusterSetup::new(node.clone(), id.clone(), address(self.place), self.seeds.clone());
+        setup.membership = MembershipConfig::local();
+        setup.gossip = GossipConfig::local();
+        // Those that start together wait for each other; who comes back joins whom it finds.
+        setup.expect = if self.lives == 1 { self.nodes } else { 1 };
+        let cluster = Cluster::new(setup, |exchange| {
+            Ok::<_, Infallible>(network.join(id.clone(), &address(self.place), exchange))
+        });
+        let cluster = cluster.expect("presets are in range");
         let mut top = SupervisorSpec::new("nexus").intensity(INTENSITY, Duration::from_secs(1));
         top = top.child(node.store_child().expect("it has a store"));
-        top = top.child(setup.child().expect("in range"));
-        top = top.child(gossip_setup.child().expect("in range"));
+        top = top.child(cluster.child());
         top = top.child(agents_sup(&node));
         let restored = node.restore().expect("a disk that has lost its power can be read");
         note(format_args!("{name} restores {restored:?}"));
@@ -163,8 +138,8 @@ impl Ground {
         let env = SupervisorEnv { clock, events: node.events().clone() };
         let root = Root::start(top, env).await.expect("a tree of sound parts starts");
         let load = tokio::spawn(load(node.clone(), life, agents(), self.stream("load"))).abort_handle();
-        let write = tokio::spawn(write(gossip.clone(), self.stream("gossip"))).abort_handle();
-        Site { write, life, id, node, gateway, membership, gossip, root, load }
+        let write = tokio::spawn(write(cluster.gossip().clone(), self.stream("gossip"))).abort_handle();
+        Site { life, id, node, cluster, root, load, write }
     }
 
     /// A generator for this life.
@@ -197,7 +172,7 @@ impl Site {
         let (letters, _) = dead_letters.page(0, usize::MAX);
         let given_up =
             letters.iter().filter(|letter| letter.reason == nexus_actors::route::DeadLetterReason::NodeLost);
-        let links = self.gateway.links();
+        let links = self.cluster.gateway().links();
         Books {
             tally: self.node.tally(),
             in_links: links.iter().map(|(_, link)| link.queued + link.unacknowledged).sum(),

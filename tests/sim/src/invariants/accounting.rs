@@ -10,7 +10,7 @@
 //! Each dead letter is also found among the dead letters.
 
 use super::{End, Invariant};
-use crate::sim::chronicle::{Chronicle, Heard};
+use crate::chronicle::{Chronicle, Heard};
 
 /// See the module.
 #[derive(Debug)]

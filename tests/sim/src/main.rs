@@ -1,4 +1,4 @@
-//! `nexus-sim`: whole clusters in one thread, from seeds. See `nexus_tests::sim`.
+//! `nexus-sim`: whole clusters in one thread, from seeds. See `nexus_sim`.
 
 mod entropy;
 mod many;
@@ -12,9 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use nexus_tests::sim::plan::{NODES, SECONDS_MIN};
-use nexus_tests::sim::trace::first_divergence;
-use nexus_tests::sim::{Config, Outcome, run};
+use nexus_sim::plan::{NODES, SECONDS_MIN};
+use nexus_sim::trace::first_divergence;
+use nexus_sim::{Config, Outcome, run};
 
 /// What a simulation's thread may use: an unoptimized build has large frames.
 const STACK_BYTES: usize = 64 << 20;

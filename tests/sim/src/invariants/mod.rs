@@ -114,7 +114,8 @@ impl Look {
     ) -> Self {
         let running = sites.iter().enumerate().filter_map(|(place, site)| {
             let site = site.as_ref()?;
-            let members = site.membership.members().iter().map(|member| member.id().clone()).collect();
+            let members =
+                site.cluster.membership().members().iter().map(|member| member.id().clone()).collect();
             Some((place, Running { life: site.life, id: site.id.clone(), members }))
         });
         Self { at, running: running.collect(), blocked, troubled, calm_since: None, agreed_since: None }
@@ -164,10 +165,10 @@ impl End {
         let running: Vec<(Place, &Site)> =
             sites.iter().enumerate().filter_map(|(place, site)| Some((place, site.as_ref()?))).collect();
         for (place, site) in &running {
-            let convergence = site.gossip.convergence().await.ok();
+            let convergence = site.cluster.gossip().convergence().await.ok();
             let mut heard = BTreeMap::new();
             for (other, its) in &running {
-                let value = site.gossip.get(&its.id.name, WRITTEN).await.ok().flatten();
+                let value = site.cluster.gossip().get(&its.id.name, WRITTEN).await.ok().flatten();
                 heard.insert(*other, value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
             }
             nodes.insert(*place, Last { convergence, heard });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{End, Invariant, named};
-use crate::sim::chronicle::Chronicle;
+use crate::chronicle::Chronicle;
 
 /// See the module.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ impl Invariant for Order {
     }
 
     fn end(&mut self, _: &End, chronicle: &Chronicle) -> Result<(), String> {
-        let handled = |(id, message): (usize, &crate::sim::chronicle::Message)| {
+        let handled = |(id, message): (usize, &crate::chronicle::Message)| {
             let (activation, at) = *message.handled.first()?;
             Some(((message.sender, message.agent.clone()), (id, activation, at)))
         };

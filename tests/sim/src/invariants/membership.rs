@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Invariant, Look};
-use crate::sim::chronicle::Chronicle;
+use crate::chronicle::Chronicle;
 
 /// How soon. The longest way there: a crash is noticed by the next connection that fails and a probe of each member in turn, and suspicion
 /// takes 1.5 s; after a heal connections are back in 0.1 s, whoever was declared down is spoken to within 0.25 s and renews itself.

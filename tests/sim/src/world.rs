@@ -268,6 +268,7 @@ fn ground(place: Place, plan: &Plan, seed: Seed) -> Ground {
         disk: SimDisk::new(name.as_str()),
         name,
         skew_ms: plan.skew_ms[place],
+        nodes: plan.nodes,
         seeds,
         seed,
         lives: 0,

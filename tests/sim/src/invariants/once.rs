@@ -1,7 +1,7 @@
 //! At most once: no message is handled twice, whatever connections and nodes do.
 
 use super::{End, Invariant, named};
-use crate::sim::chronicle::Chronicle;
+use crate::chronicle::Chronicle;
 
 /// See the module.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{End, Invariant, named};
-use crate::sim::chronicle::{Chronicle, Heard};
+use crate::chronicle::{Chronicle, Heard};
 
 /// See the module.
 #[derive(Debug)]

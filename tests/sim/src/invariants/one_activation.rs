@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Invariant, Look};
-use crate::sim::chronicle::{ActivationId, Chronicle};
+use crate::chronicle::{ActivationId, Chronicle};
 
 /// How long the cluster has agreed on who is there before two are one too many.
 const SOON: Duration = Duration::from_secs(5);

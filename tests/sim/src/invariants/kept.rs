@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{End, Invariant, named};
-use crate::sim::chronicle::{Activation, Chronicle, Heard, MessageId};
+use crate::chronicle::{Activation, Chronicle, Heard, MessageId};
 
 /// See the module.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Gossip converges: at the end every node knows the last value that every other wrote, and says that all know the same.
 
 use super::{End, Invariant};
-use crate::sim::chronicle::Chronicle;
+use crate::chronicle::Chronicle;
 use nexus_cluster::gossip::Convergence;
 
 /// See the module.
