@@ -122,6 +122,10 @@ impl Ground {
         let mut setup = ClusterSetup::new(node.clone(), id.clone(), address(self.place), self.seeds.clone());
         setup.membership = MembershipConfig::local();
         setup.gossip = GossipConfig::local();
+        // Small, so that credit, frames that are full and messages in parts are met with little traffic.
+        setup.link.window_bytes = 8 << 10;
+        setup.link.frame_bytes = 1 << 10;
+        setup.link.strained_share = 2 << 10;
         // Those that start together wait for each other; who comes back joins whom it finds.
         setup.expect = if self.lives == 1 { self.nodes } else { 1 };
         let cluster = Cluster::new(setup, |exchange| {
