@@ -10,7 +10,7 @@ use nexus_actors::store::fault::FaultDisk;
 use nexus_actors::store::{Disk, StorageBackend};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::chronicle::note;
+use crate::chronicle::note;
 
 /// Bytes of each write that are in the trace, by their hash: an unoptimized build hashes slowly.
 const HASHED: usize = 256;

@@ -10,8 +10,8 @@ use nexus_actors::{AgentError, Node};
 use rand::Rng as _;
 use tokio::task::JoinSet;
 
-use super::chronicle::{self, Heard, Kind, LifeId, MessageId};
-use super::counter::{ADD, CRASH, PAUSE};
+use crate::chronicle::{self, Heard, Kind, LifeId, MessageId};
+use crate::counter::{ADD, CRASH, PAUSE};
 
 /// Asks of one sender under way at most.
 const ASKS_MAX: usize = 64;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Size;
+use crate::Size;
 
 /// How often progress is told where nobody sees it live.
 const TOLD_EVERY: Duration = Duration::from_secs(20);

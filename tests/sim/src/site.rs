@@ -19,11 +19,11 @@ use opentelemetry::global;
 use rand::Rng as _;
 use tokio::task::AbortHandle;
 
-use super::chronicle::{self, Books, LifeId, note};
-use super::counter::{BEHAVIOR, Counter};
-use super::disk::SimDisk;
-use super::load::{load, message_of};
-use super::plan::Place;
+use crate::chronicle::{self, Books, LifeId, note};
+use crate::counter::{BEHAVIOR, Counter};
+use crate::disk::SimDisk;
+use crate::load::{load, message_of};
+use crate::plan::Place;
 
 /// When the simulation begins, in milliseconds since 1970.
 pub const BEGAN_UNIX_MS: u64 = 1_700_000_000_000;

@@ -12,12 +12,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::chronicle::{self, Chronicle, note};
-use super::disk::SimDisk;
-use super::invariants::{End, Judge, Look, SETTLED, Survey, Violation};
-use super::plan::{Fault, Place, Plan};
-use super::site::{Ground, Site, address};
-use super::trace::Trace;
+use crate::chronicle::{self, Chronicle, note};
+use crate::disk::SimDisk;
+use crate::invariants::{End, Judge, Look, SETTLED, Survey, Violation};
+use crate::plan::{Fault, Place, Plan};
+use crate::site::{Ground, Site, address};
+use crate::trace::Trace;
 
 /// How often invariants look.
 const LOOK: Duration = Duration::from_millis(100);

@@ -9,6 +9,8 @@ mod once;
 mod one_activation;
 mod order;
 mod registry;
+#[cfg(test)]
+mod test;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
