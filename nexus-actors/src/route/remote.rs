@@ -1,8 +1,8 @@
 //! The seam to other nodes: what leaves this one for an agent elsewhere, and what comes from there for an agent here.
 //!
 //! A message without a local route is offered to the node's [`Remote`], which takes it if another node has the agent. What comes in
-//! is [received](Node::receive) with a [`Receipt`] in its letter: whenever the letter is done with, however it ends, the receipt gives the
-//! sender's node its credit back. So a flood is bounded by what agents have consumed, not by what was read from a socket.
+//! is [received](Node::receive) in bundles, with a [`Receipt`] in the last letter: whenever that is done with, however it ends, the receipt
+//! gives the sender's node its credit back. So a flood is bounded by what agents have consumed, not by what was read from a socket.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::DeadLetterReason;
-use crate::agent::{AgentId, Answer, Letter, Reply, Request, Sent, Target};
+use crate::agent::{AgentId, Answer, Letter, Letters, Reply, Request, Sent, Target};
 use crate::error::AgentError;
 use crate::node::Node;
 
@@ -89,6 +89,24 @@ pub trait Ticket: fmt::Debug + Send + Sync + 'static {
 
     /// Sends the answer on its way.
     fn answer(&self, reply: Reply);
+}
+
+/// Messages from another node for one agent, in their order.
+#[derive(Debug, Default)]
+pub struct Bundle(Letters);
+
+impl Bundle {
+    /// Adds a message; an ask has a `ticket`.
+    pub fn add(&mut self, request: Request, ticket: Option<Arc<dyn Ticket>>) {
+        self.0.push_back(Letter { request, answer: Answer::remote(ticket) });
+    }
+
+    /// Gives room back beyond that for so many messages.
+    pub fn shrink(&mut self, messages: usize) {
+        if self.0.capacity() > messages {
+            self.0.shrink_to(messages);
+        }
+    }
 }
 
 /// Bytes that agents have consumed of what one peer sent.
@@ -169,44 +187,48 @@ impl Node {
         let _ = self.remote_slot().set(remote);
     }
 
-    /// A message from another node, for an agent here or one that a family makes. It is never passed on: an agent that is not here is
-    /// unknown. With `reject` it is rejected as if the agent's inbox were full. An ask has a `ticket`, and hears whatever becomes of it.
-    ///
-    /// # Errors
-    /// Those of [`Node::send`]; counted and answered already.
-    pub fn receive<T: Target + ?Sized>(
-        &self,
-        to: &T,
-        request: Request,
-        receipt: Receipt,
-        ticket: Option<Arc<dyn Ticket>>,
-        reject: bool,
-    ) -> Result<(), AgentError> {
-        let answer = match ticket {
-            None => Answer::Delivered(receipt),
-            Some(ticket) => Answer::Remote(Box::new((ticket, Some(receipt)))),
-        };
-        let letter = Letter { request, answer };
-        let rejected = if self.controls().sheds(&letter.request) {
-            Some(self.shed(to))
-        } else if reject {
-            self.routes().read(to.id()).map(|cell| cell.reject())
-        } else {
-            None
-        };
-        if let Some(error) = rejected {
-            letter.answer.send(Err(error.clone()));
-            return Err(error);
-        }
-        match self.try_local(to, letter) {
-            Sent::Done => Ok(()),
-            Sent::Failed(error) => Err(error),
-            Sent::Full(mut letter) => {
-                let answer = letter.answer.take();
-                let error = self.overloaded(to, letter);
-                answer.send(Err(error.clone()));
-                Err(error)
+    /// Takes messages from another node, for an agent here or one that a family makes, out of `bundle`. They are never passed on: an agent
+    /// that is not here is unknown. With `reject` they are rejected as if the agent's inbox were full. Whatever becomes of each is counted
+    /// here, and said to whoever asked; the receipt is dropped when the last one that was taken is done with.
+    pub fn receive<T: Target + ?Sized>(&self, to: &T, bundle: &mut Bundle, receipt: Receipt, reject: bool) {
+        let Bundle(letters) = bundle;
+        letters.retain_mut(|letter| {
+            let sheds = self.controls().sheds(&letter.request);
+            if sheds {
+                letter.answer.take().send(Err(self.shed(to)));
             }
+            !sheds
+        });
+        if let Some(last) = letters.back_mut() {
+            last.answer.attach(receipt);
+        }
+        let id = to.id();
+        while !letters.is_empty() {
+            let full = self.routes().read(id).map(|cell| {
+                if !reject {
+                    cell.push_all(letters, self.dead_letters());
+                }
+                // Answered below, without the route's lock.
+                (!letters.is_empty()).then(|| cell.clone())
+            });
+            match full {
+                Some(Some(cell)) => {
+                    letters.drain(..).for_each(|letter| letter.answer.send(Err(cell.reject())))
+                }
+                Some(None) => {}
+                None => self.receive_first(to, letters),
+            }
+        }
+    }
+
+    /// There is no route: the first letter makes the agent, if a family declares it.
+    #[cold]
+    fn receive_first<T: Target + ?Sized>(&self, to: &T, letters: &mut Letters) {
+        if let Some(letter) = letters.pop_front()
+            && let Sent::Full(mut letter) = self.try_local(to, letter)
+        {
+            let answer = letter.answer.take();
+            answer.send(Err(self.overloaded(to, letter)));
         }
     }
 
@@ -225,9 +247,14 @@ impl Node {
     }
 
     /// Offers a letter without a local route to the other nodes.
-    pub(super) fn forward<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Sent, Letter> {
+    pub(super) fn forward<T: Target + ?Sized>(
+        &self,
+        id: AgentId,
+        to: &T,
+        letter: Letter,
+    ) -> Result<Sent, Letter> {
         let Some(remote) = self.remote_slot().get() else { return Err(letter) };
-        match remote.forward(to.id(), to.name(), Parcel(letter)) {
+        match remote.forward(id, to.name(), Parcel(letter)) {
             Forwarded::Taken => Ok(Sent::Done),
             Forwarded::NotRemote(Parcel(letter)) => Err(letter),
             Forwarded::Full(Parcel(letter)) => Ok(Sent::Full(letter)),

@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{
-    AgentCell, Answer, Family, GROUP_PREFIX, Letter, Reply, Request, Sent, Target, check_name,
+    AgentCell, AgentId, Answer, Family, GROUP_PREFIX, Letter, Reply, Request, Sent, Target, check_name,
 };
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
+use crate::route::table::Found;
 use crate::telemetry::TraceContext;
 
 /// How a published request fared.
@@ -173,10 +174,13 @@ impl Node {
 
     #[inline]
     pub(super) fn try_deliver<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
-        if let Some(cell) = self.routes().read(to.id()) {
-            return cell.push(letter, self.dead_letters());
+        let id = to.id();
+        match self.routes().find(id) {
+            Found::Live(cell) => cell.push(letter, self.dead_letters()),
+            // One that sleeps here is here.
+            Found::Dormant => self.make(to, letter),
+            Found::Nothing => self.miss(id, to, letter),
         }
-        self.miss(to, letter)
     }
 
     /// The same for a letter from another node, which is not passed on to a third.
@@ -188,16 +192,11 @@ impl Node {
     }
 
     /// No route: perhaps it is a group's name, or another node has the agent.
-    #[cold]
-    fn miss<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+    fn miss<T: Target + ?Sized>(&self, id: AgentId, to: &T, letter: Letter) -> Sent {
         if let Some(group) = group_of(to) {
             return self.offer_to_group(group, letter);
         }
-        // One that sleeps here is here.
-        if self.routes().contains(to.id()) {
-            return self.make(to, letter);
-        }
-        self.forward(to, letter).unwrap_or_else(|letter| self.make(to, letter))
+        self.forward(id, to, letter).unwrap_or_else(|letter| self.make(to, letter))
     }
 
     /// No route anywhere: perhaps a family makes the agent.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use dashmap::mapref::one::MappedRef;
 
 use super::live::Live;
 use crate::agent::{AgentCell, AgentId, Record};
@@ -35,14 +36,21 @@ impl Hasher for KeyHasher {
 
 /// Where an agent is.
 #[derive(Debug)]
-enum Route {
+pub(super) enum Route {
     /// It has an inbox here.
     Local(Arc<AgentCell>),
     /// Its state lies here; a message wakes it.
     Dormant(Record),
 }
 
-/// Every agent known to this node. Remote routes will join the entry.
+/// What a look for a route finds. A live agent's cell is under its entry's read lock: whoever holds it must not touch the table.
+pub(super) enum Found<'a> {
+    Live(MappedRef<'a, u128, Route, Arc<AgentCell>>),
+    Dormant,
+    Nothing,
+}
+
+/// Every agent of this node.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     routes: DashMap<u128, Route, BuildHasherDefault<KeyHasher>>,
@@ -57,6 +65,16 @@ impl RouteTable {
     #[inline]
     pub(crate) fn read(&self, id: AgentId) -> Option<impl Deref<Target = Arc<AgentCell>> + '_> {
         self.routes.get(&id.get())?.try_map(Route::local).ok()
+    }
+
+    /// The same, and what there is instead.
+    #[inline]
+    pub(super) fn find(&self, id: AgentId) -> Found<'_> {
+        match self.routes.get(&id.get()).map(|route| route.try_map(Route::local)) {
+            Some(Ok(cell)) => Found::Live(cell),
+            Some(Err(_)) => Found::Dormant,
+            None => Found::Nothing,
+        }
     }
 
     pub(crate) fn get(&self, id: AgentId) -> Option<Arc<AgentCell>> {

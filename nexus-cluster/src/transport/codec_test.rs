@@ -4,16 +4,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nexus_actors::AgentError;
-use nexus_actors::agent::{AgentId, Hints, Payload, Reply, Request, Target as _};
+use nexus_actors::agent::{AgentId, Hints, Payload, Reply, Request};
 use nexus_actors::clock::Millis;
 use nexus_actors::telemetry::TraceContext;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::envelope::{self, Address, Kind};
+use super::envelope::{self, Address, Kind, Mention, Targets};
 use super::frame::{self, FrameError, HEADER_BYTES, Header};
 
 const BODY_MAX: usize = 1 << 20;
+
+/// A frame in one piece.
+fn encoded(header: &Header, body: &Bytes, lz4_min_bytes: usize) -> Bytes {
+    frame::join(&frame::encode(header, body, lz4_min_bytes))
+}
 
 fn header() -> Header {
     Header { hello: false, age_ms: 7, sequence: 3, ack: 2, limit: 1 << 40 }
@@ -30,10 +35,10 @@ fn body() -> Bytes {
     let mut body = Vec::new();
     let id = AgentId::of("kv/1");
     envelope::encode(&mut body, Kind::Tell, 0, None, |out| {
-        envelope::write_request(out, id, Some("kv/1"), &request())
+        envelope::write_request(out, Mention::First(Address::of(id, Some("kv/1"))), &request())
     });
     envelope::encode(&mut body, Kind::Ask, 9, Some(Duration::from_millis(250)), |out| {
-        envelope::write_request(out, id, None, &Request::query("q"));
+        envelope::write_request(out, Mention::Again(0), &Request::query("q"));
     });
     let replies: [Reply; 2] = [Ok(Payload::encode(&7).unwrap()), Err(AgentError::TimedOut { after_ms: 4 })];
     for reply in &replies {
@@ -69,7 +74,7 @@ fn read_all(bytes: &Bytes) -> Result<usize, String> {
 fn what_goes_in_comes_out() {
     let body = body();
     for lz4_min in [0, usize::MAX] {
-        let frame = frame::decode(&frame::encode(&header(), &body, lz4_min), BODY_MAX).unwrap();
+        let frame = frame::decode(&encoded(&header(), &body, lz4_min), BODY_MAX).unwrap();
         assert_eq!((frame.header, &frame.body), (header(), &body));
     }
     let envelopes: Vec<_> =
@@ -77,15 +82,17 @@ fn what_goes_in_comes_out() {
     let kinds: Vec<_> = envelopes.iter().map(|envelope| (envelope.kind, envelope.number)).collect();
     let expected = [(Kind::Tell, 0), (Kind::Ask, 9), (Kind::Reply, 9), (Kind::Reply, 9), (Kind::Cancel, 9)];
     assert_eq!(kinds, expected);
-    let (address, tell) = envelope::read_request(envelopes[0].content, &body).unwrap();
-    assert_eq!(address, Address::Name("kv/1"));
+    let mut targets = Targets::default();
+    let (mention, tell) = envelope::read_request(envelopes[0].content, &body).unwrap();
+    assert_eq!(targets.resolve(mention), Ok((0, Address::Name("kv/1"))));
     assert_eq!(
         (tell.operation, &tell.key, &tell.payload),
         (request().operation, &request().key, &request().payload)
     );
     assert_eq!((tell.trace(), tell.deadline(), tell.hints().priority), (request().trace(), None, 0.25));
-    let (address, ask) = envelope::read_request(envelopes[1].content, &body).unwrap();
-    assert_eq!((address.id(), &*ask.key), (AgentId::of("kv/1"), "q"));
+    let (mention, ask) = envelope::read_request(envelopes[1].content, &body).unwrap();
+    assert_eq!((targets.resolve(mention), &*ask.key), (Ok((0, Address::Name("kv/1"))), "q"));
+    assert!(targets.resolve(Mention::Again(1)).is_err(), "nobody was mentioned under this number");
     assert_eq!(envelopes[1].deadline, Some(Duration::from_millis(200)));
     let reply = |at: usize| envelope::read_reply(envelopes[at].content, &body).unwrap();
     assert_eq!(reply(2), Ok(Payload::encode(&7).unwrap()));
@@ -99,7 +106,7 @@ fn large_payloads_are_slices_and_small_ones_are_not() {
     for bytes in [100_000, 100] {
         let request = Request::update("k", Payload::from_msgpack(vec![1; bytes].into()));
         envelope::encode(&mut body, Kind::Tell, 0, None, |out| {
-            envelope::write_request(out, AgentId::of("a"), None, &request);
+            envelope::write_request(out, Mention::First(Address::Id(AgentId::of("a"))), &request);
         });
     }
     let body = Bytes::from(body);
@@ -113,7 +120,7 @@ fn large_payloads_are_slices_and_small_ones_are_not() {
 /// Goal: every way to be no frame has its name, and sizes are judged before anything is allocated for them.
 #[test]
 fn what_is_no_frame_is_named() {
-    let good = frame::encode(&header(), &vec![0; 10_000], 100);
+    let good = encoded(&header(), &vec![0; 10_000].into(), 100);
     let with = |at: usize, value: u8| {
         let mut bytes = good.to_vec();
         bytes[at] = value;
@@ -148,8 +155,7 @@ fn seeded_fuzz_of_frames() {
     let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &key));
     let noise = proptest::collection::vec(any::<u8>(), 0..96);
-    let (plain, packed) =
-        (frame::encode(&header(), &body(), usize::MAX), frame::encode(&header(), &body(), 0));
+    let (plain, packed) = (encoded(&header(), &body(), usize::MAX), encoded(&header(), &body(), 0));
     let strategy = (noise, 0..4u8, any::<prop::sample::Index>(), any::<bool>());
     runner
         .run(&strategy, |(noise, method, at, keep)| {
@@ -173,7 +179,7 @@ fn seeded_fuzz_of_frames() {
             if method == 3 {
                 // The body alone is harmed, and its sender meant it: the checksum is that of the harmed body.
                 let body = Bytes::from(bytes.split_off(HEADER_BYTES));
-                let _ = read_all(&frame::encode(&header(), &body, usize::MAX));
+                let _ = read_all(&encoded(&header(), &body, usize::MAX));
             } else {
                 prop_assert_eq!(read_all(&bytes.into()).is_ok(), !harmed);
             }

@@ -7,9 +7,11 @@
 //! 13  length   4   of the content that follows
 //! ```
 //!
-//! A tell's or ask's content is its target (a length and a name, or a zero and the 16 bytes of an [`AgentId`]), the operation, the key,
-//! hints and trace if there are any, and to the end the payload, which is MessagePack already. The header and the parts of a request are laid by hand:
-//! the payload is never encoded a second time. A reply's content is a payload or an error. A part's is a stretch of an envelope that is
+//! A tell's or ask's content is a byte that says what follows, its target, the key, hints and trace if there are any, and to the end the
+//! payload, which is MessagePack already. The header and the parts of a request are laid by hand: the payload is never encoded a second
+//! time. A target is named once in a body, by its name (a length and bytes) or by the 16 bytes of an [`AgentId`]; envelopes after it
+//! say which of the targets named so far they are for (two bytes), so that neither end looks at a name again, and a receiver has
+//! what belongs together without searching for it. A reply's content is a payload or an error. A part's is a stretch of an envelope that is
 //! larger than a frame; parts of one envelope follow each other, so that a receiver puts one together at a time.
 
 use std::time::Duration;
@@ -27,6 +29,12 @@ pub const HEADER_BYTES: usize = 17;
 
 /// Set with the operation if hints or a trace follow the key.
 const HAS_EXTRAS: u8 = 0x80;
+
+/// Set with the operation: how the target is mentioned.
+const MENTION: u8 = 0x30;
+const BY_NAME: u8 = 0x00;
+const BY_ID: u8 = 0x10;
+const AGAIN: u8 = 0x20;
 
 /// A payload is left where it came, in its frame, if it is at least this part of it. A smaller one is copied: an agent that keeps it
 /// would keep the whole frame.
@@ -62,13 +70,107 @@ pub enum EnvelopeError {
     Content(&'static str),
 }
 
-/// Whom a request is for, as it travels.
+/// Whom a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address<'a> {
     /// By name: a family may make the agent.
     Name(&'a str),
     /// By key: only an agent that is known.
     Id(AgentId),
+}
+
+/// The same as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mention<'a> {
+    /// For the first time in its body.
+    First(Address<'a>),
+    /// The target that was the so many-th to be mentioned in this body, from 0.
+    Again(u16),
+}
+
+/// Whom the envelopes of one body are for, in the order of their first mention.
+#[derive(Debug, Default)]
+pub struct Targets<'a>(Vec<Address<'a>>);
+
+impl<'a> Targets<'a> {
+    /// The number of a target, and who it is.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Content`]: nobody was mentioned under this number.
+    pub fn resolve(&mut self, mention: Mention<'a>) -> Result<(usize, Address<'a>), EnvelopeError> {
+        match mention {
+            Mention::First(address) => {
+                self.0.push(address);
+                Ok((self.0.len() - 1, address))
+            }
+            Mention::Again(number) => {
+                let known = self.0.get(usize::from(number)).copied();
+                Ok((number.into(), known.ok_or(EnvelopeError::Content("target"))?))
+            }
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address<'a>] {
+        &self.0
+    }
+}
+
+/// Which targets the body at hand has mentioned: the sender's side of [`Targets`]. Of two whose keys fall on the same place the later
+/// one is remembered, and the other is mentioned anew.
+#[derive(Debug)]
+pub struct Mentions {
+    /// By the key's lowest bits: the body in which it was mentioned, and its number there.
+    known: Box<[(AgentId, u32, u16); MENTIONS_KNOWN]>,
+    body: u32,
+    next: u16,
+}
+
+/// Targets remembered at most.
+const MENTIONS_KNOWN: usize = 256;
+
+impl Default for Mentions {
+    fn default() -> Self {
+        Self { known: Box::new([(AgentId::from_key(0), 0, 0); MENTIONS_KNOWN]), body: 1, next: 0 }
+    }
+}
+
+impl Mentions {
+    /// A new body begins.
+    pub fn clear(&mut self) {
+        self.next = 0;
+        self.body = self.body.wrapping_add(1);
+        if self.body == 0 {
+            *self = Self::default();
+        }
+    }
+
+    /// How the next envelope is to mention a target.
+    #[inline]
+    pub fn mention<'a>(&mut self, id: AgentId, name: Option<&'a str>) -> Mention<'a> {
+        let at = usize::try_from(id.get() % MENTIONS_KNOWN as u128).unwrap_or_default();
+        let known = &mut self.known[at];
+        if (known.0, known.1) == (id, self.body) {
+            return Mention::Again(known.2);
+        }
+        // Numbers that do not fit are those of targets that are mentioned each time anew.
+        if self.next < u16::MAX {
+            *known = (id, self.body, self.next);
+            self.next += 1;
+        }
+        Mention::First(Address::of(id, name))
+    }
+}
+
+impl<'a> Address<'a> {
+    /// By name where it is known.
+    #[must_use]
+    pub fn of(id: AgentId, name: Option<&'a str>) -> Self {
+        // One that is too long is no agent's.
+        let name = name.filter(|name| (1..=NAME_BYTES_MAX).contains(&name.len()));
+        name.map_or(Self::Id(id), Self::Name)
+    }
 }
 
 impl Target for Address<'_> {
@@ -170,28 +272,35 @@ pub fn encode(
 }
 
 /// Appends the content of a tell or an ask. The deadline among its hints is left out: it is one of the sender's clock.
-pub fn write_request(out: &mut Vec<u8>, id: AgentId, name: Option<&str>, request: &Request) {
-    match name.and_then(|name| Some((name, u8::try_from(name.len()).ok().filter(|length| *length > 0)?))) {
-        Some((name, length)) => {
-            out.push(length);
+pub fn write_request(out: &mut Vec<u8>, to: Mention<'_>, request: &Request) {
+    let extras = if request.is_plain() { None } else { extras(request) };
+    let form = match to {
+        Mention::First(Address::Name(_)) => BY_NAME,
+        Mention::First(Address::Id(_)) => BY_ID,
+        Mention::Again(_) => AGAIN,
+    };
+    out.push(request.operation as u8 | form | if extras.is_some() { HAS_EXTRAS } else { 0 });
+    match to {
+        Mention::First(Address::Name(name)) => {
+            out.push(u8::try_from(name.len()).expect("an agent's name has 255 bytes at most"));
             out.extend_from_slice(name.as_bytes());
         }
-        None => {
-            out.push(0);
-            out.extend_from_slice(&id.get().to_le_bytes());
-        }
+        Mention::First(Address::Id(id)) => out.extend_from_slice(&id.get().to_le_bytes()),
+        Mention::Again(number) => out.extend_from_slice(&number.to_le_bytes()),
     }
-    let hints = Hints { deadline: None, ..request.hints() };
-    let extras = (hints, request.trace());
-    let extras = (extras != (Hints::default(), None)).then(|| rmp_serde::to_vec(&extras));
-    // Numbers and unit variants: there is nothing in them that could not be encoded.
-    let extras = extras.and_then(Result::ok);
-    out.push(request.operation as u8 | if extras.is_some() { HAS_EXTRAS } else { 0 });
     write_part(out, request.key.as_bytes());
     if let Some(extras) = extras {
         write_part(out, &extras);
     }
     out.extend_from_slice(request.payload.bytes());
+}
+
+#[cold]
+fn extras(request: &Request) -> Option<Vec<u8>> {
+    let hints = Hints { deadline: None, ..request.hints() };
+    let extras = (hints, request.trace());
+    // Numbers and unit variants: there is nothing in them that could not be encoded.
+    (extras != (Hints::default(), None)).then(|| rmp_serde::to_vec(&extras).ok()).flatten()
 }
 
 /// Appends the content of a reply.
@@ -213,17 +322,26 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
 ///
 /// # Errors
 /// [`EnvelopeError::Content`] names the part that is malformed.
-pub fn read_request<'a>(content: &'a [u8], body: &Bytes) -> Result<(Address<'a>, Request), EnvelopeError> {
+pub fn read_request<'a>(content: &'a [u8], body: &Bytes) -> Result<(Mention<'a>, Request), EnvelopeError> {
     let mut rest = content;
-    let address = match usize::from(take(&mut rest, 1, "target")?[0]) {
-        0 => {
-            let key = u128::from_le_bytes(array(take(&mut rest, 16, "target")?, 0));
-            Address::Id(AgentId::from_key(key))
-        }
-        length => Address::Name(text(take(&mut rest, length, "target")?, "target")?),
-    };
     let flags = take(&mut rest, 1, "operation")?[0];
-    let operation = match flags & !HAS_EXTRAS {
+    let mention = match flags & MENTION {
+        BY_NAME => {
+            let length = take(&mut rest, 1, "target")?[0].into();
+            let name = text(take(&mut rest, length, "target")?, "target")?;
+            if name.is_empty() {
+                return Err(EnvelopeError::Content("target"));
+            }
+            Mention::First(Address::Name(name))
+        }
+        BY_ID => {
+            let key = u128::from_le_bytes(array(take(&mut rest, 16, "target")?, 0));
+            Mention::First(Address::Id(AgentId::from_key(key)))
+        }
+        AGAIN => Mention::Again(u16::from_le_bytes(array(take(&mut rest, 2, "target")?, 0))),
+        _ => return Err(EnvelopeError::Content("target")),
+    };
+    let operation = match flags & !(HAS_EXTRAS | MENTION) {
         0 => Operation::Query,
         1 => Operation::Update,
         2 => Operation::Action,
@@ -240,7 +358,7 @@ pub fn read_request<'a>(content: &'a [u8], body: &Bytes) -> Result<(Address<'a>,
             request = request.with_trace(trace);
         }
     }
-    Ok((address, request))
+    Ok((mention, request))
 }
 
 /// The reply in `content`, which lies in `body`.
@@ -261,12 +379,31 @@ pub fn read_reply(content: &[u8], body: &Bytes) -> Result<Reply, EnvelopeError> 
 
 /// `part`, which lies in `body`: a slice of it, or a copy.
 fn own(part: &[u8], body: &Bytes) -> Bytes {
-    if part.is_empty() {
-        Bytes::new()
-    } else if part.len() >= body.len() / SLICED_MIN_PART {
-        body.slice_ref(part)
-    } else {
-        Bytes::copy_from_slice(part)
+    match part.len() {
+        0 => Bytes::new(),
+        length if length >= body.len() / SLICED_MIN_PART => body.slice_ref(part),
+        1..=64 => small::<64>(part),
+        65..=128 => small::<128>(part),
+        129..=256 => small::<256>(part),
+        _ => Bytes::copy_from_slice(part),
+    }
+}
+
+/// A copy that lies beside its reference count: one allocation, where `Bytes` would make two, the second when it is cloned.
+fn small<const ROOM: usize>(part: &[u8]) -> Bytes {
+    let mut bytes = [0; ROOM];
+    bytes[..part.len()].copy_from_slice(part);
+    Bytes::from_owner(Small { length: part.len(), bytes })
+}
+
+struct Small<const ROOM: usize> {
+    length: usize,
+    bytes: [u8; ROOM],
+}
+
+impl<const ROOM: usize> AsRef<[u8]> for Small<ROOM> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 

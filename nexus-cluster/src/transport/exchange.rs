@@ -3,8 +3,10 @@
 //! Of two lives of a peer the newer one wins: its connection ends the older life's link, and a connection of an older one gets a line on
 //! which nothing is ever sent. One tick serves all links.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -27,6 +29,12 @@ use crate::{NodeId, NodeName};
 pub trait Locate: fmt::Debug + Send + Sync + 'static {
     /// The other node that has the agent; `None` if it is this node's, or nobody's.
     fn locate(&self, agent: AgentId, name: Option<&str>) -> Option<NodeName>;
+
+    /// Another number whenever an answer that named a node may be another one than before: such answers are remembered by the threads that
+    /// send, as long as this stays the same. `None`: they are not remembered. One atomic read, as it is asked with each message.
+    fn version(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Agents in a fixed place.
@@ -36,6 +44,10 @@ pub struct StaticTable(pub BTreeMap<AgentId, NodeName>);
 impl Locate for StaticTable {
     fn locate(&self, agent: AgentId, _: Option<&str>) -> Option<NodeName> {
         self.0.get(&agent).cloned()
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(0)
     }
 }
 
@@ -47,7 +59,6 @@ pub struct Gateway {
     me: Weak<Self>,
     node: Node,
     config: Arc<LinkConfig>,
-    table: Arc<dyn Locate>,
     peers: RwLock<BTreeMap<NodeName, Peer>>,
     services: RwLock<BTreeMap<Service, Listener>>,
     /// Held while a connection comes or goes and its services are told, so that they hear it in order.
@@ -65,11 +76,62 @@ struct Peer {
 
 /// The way of a node to the others. Holds its gateway only as long as somebody else does.
 #[derive(Debug)]
-struct Way(Weak<Gateway>);
+struct Way {
+    gateway: Weak<Gateway>,
+    table: Arc<dyn Locate>,
+    /// Unique in the process: tells what threads remember of several nodes apart.
+    number: u64,
+}
+
+static WAYS: AtomicU64 = AtomicU64::new(1);
+
+/// What a thread remembers of an agent.
+#[derive(Clone, Debug)]
+struct Recent {
+    way: u64,
+    version: u64,
+    agent: AgentId,
+    link: Weak<Link>,
+}
+
+/// Agents that a thread remembers at most, by their keys' lowest bits.
+const RECENT: usize = 256;
+
+thread_local! {
+    static RECENTLY: RefCell<Vec<Recent>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Way {
+    fn new(gateway: &Weak<Gateway>, table: Arc<dyn Locate>) -> Self {
+        Self { gateway: gateway.clone(), table, number: WAYS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Looked up once for many messages: a sender's next one is mostly for an agent that it has sent to before.
     fn to(&self, agent: AgentId, name: Option<&str>) -> Option<Arc<Link>> {
-        self.0.upgrade()?.to(agent, name)
+        // Read before the look, so that an answer is never taken for newer than it is.
+        let Some(version) = self.table.version() else { return self.find(agent, name) };
+        let at = usize::try_from(agent.get() % RECENT as u128).unwrap_or_default();
+        let key = (self.number, version, agent);
+        let known = RECENTLY.with_borrow(|recent| {
+            let known = recent.get(at)?;
+            if (known.way, known.version, known.agent) == key { known.link.upgrade() } else { None }
+        });
+        known.or_else(|| {
+            let link = self.find(agent, name)?;
+            RECENTLY.with_borrow_mut(|recent| {
+                if recent.is_empty() {
+                    let none = Recent { way: 0, version: 0, agent, link: Weak::new() };
+                    recent.resize(RECENT, none);
+                }
+                recent[at] = Recent { way: self.number, version, agent, link: Arc::downgrade(&link) };
+            });
+            Some(link)
+        })
+    }
+
+    fn find(&self, agent: AgentId, name: Option<&str>) -> Option<Arc<Link>> {
+        let peer = self.table.locate(agent, name)?;
+        Some(self.gateway.upgrade()?.link(&peer))
     }
 }
 
@@ -99,12 +161,11 @@ impl Gateway {
             me: me.clone(),
             node: node.clone(),
             config: Arc::new(config),
-            table,
             peers: RwLock::default(),
             services: RwLock::default(),
             changing: Mutex::default(),
         });
-        node.set_remote(Arc::new(Way(Arc::downgrade(&gateway))));
+        node.set_remote(Arc::new(Way::new(&gateway.me, table)));
         tokio::spawn(keep_time(Arc::downgrade(&gateway)));
         gateway
     }
@@ -142,10 +203,6 @@ impl Gateway {
             connected: None,
         };
         peers.entry(peer.clone()).or_insert_with(make).link.clone()
-    }
-
-    fn to(&self, agent: AgentId, name: Option<&str>) -> Option<Arc<Link>> {
-        Some(self.link(&self.table.locate(agent, name)?))
     }
 
     fn tell_all(&self, event: &ControlEvent) {

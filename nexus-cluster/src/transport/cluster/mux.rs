@@ -324,18 +324,20 @@ impl Writer<'_> {
             match line.take() {
                 None => break,
                 Some(Outgoing::Control(bytes)) => {
-                    check(&bytes, self.limits.control_bytes_max, "control message")?;
+                    check(bytes.len(), self.limits.control_bytes_max, "control message")?;
                     self.window.add(bytes.len());
                     let lost = |_| CloseReason::Lost("the session ended".into());
                     gateway.cast(ControlFrame { epoch: connection.epoch, bytes }).map_err(lost)?;
                 }
-                Some(Outgoing::Data(frame)) => {
-                    check(&frame, self.limits.frame_bytes_max, "frame")?;
-                    if frame.len() >= COPY_BYTES_MAX {
-                        self.out.put_u32(header(Channel::Data, frame.len()));
-                        return Ok(Some(frame));
+                Some(Outgoing::Data([head, body])) => {
+                    let length = head.len() + body.len();
+                    check(length, self.limits.frame_bytes_max, "frame")?;
+                    self.out.put_u32(header(Channel::Data, length));
+                    self.out.put_slice(&head);
+                    if body.len() >= COPY_BYTES_MAX {
+                        return Ok(Some(body));
                     }
-                    put(&mut self.out, Channel::Data, &frame);
+                    self.out.put_slice(&body);
                 }
             }
         }
@@ -355,10 +357,9 @@ impl Writer<'_> {
 }
 
 /// What the line gives must fit; else the peer would end the connection.
-fn check(bytes: &Bytes, max: usize, what: &str) -> Result<(), CloseReason> {
-    let why =
-        || CloseReason::Malformed(format!("our own {what} of {} bytes, {max} are allowed", bytes.len()));
-    if bytes.len() > max { Err(why()) } else { Ok(()) }
+fn check(bytes: usize, max: usize, what: &str) -> Result<(), CloseReason> {
+    let why = || CloseReason::Malformed(format!("our own {what} of {bytes} bytes, {max} are allowed"));
+    if bytes > max { Err(why()) } else { Ok(()) }
 }
 
 async fn read(
