@@ -24,6 +24,10 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// Messages that wait for the node that has the agent, and how many may. `None` if the agent is no other node's.
     fn queue(&self, to: AgentId, name: Option<&str>) -> Option<(u64, u64)>;
 
+    /// Sends `request` to the group of this name on every other node: to how many it is on its way, and for how many too much waits
+    /// already.
+    fn publish(&self, group: &str, request: &Request) -> (u64, u64);
+
     /// Waits until there may be room for a message to the agent.
     fn room(&self, to: AgentId, name: Option<&str>) -> BoxFuture<'static, ()>;
 }
@@ -218,6 +222,15 @@ impl Node {
                 Some(None) => {}
                 None => self.receive_first(to, letters),
             }
+        }
+    }
+
+    /// Hands what another node has published to the members of a group here. It is never passed on. What becomes of it is counted with each;
+    /// the receipt is dropped when the last of them is done with it. A group that is unknown here makes it a dead letter.
+    pub fn receive_published(&self, group: &str, request: Request, receipt: Receipt) {
+        if let Err(error) = self.publish_here(group, &request, Some(receipt)) {
+            let letter = Letter { request, answer: Answer::Nobody };
+            let _ = self.unroutable(group, letter, error, DeadLetterReason::UnknownGroup);
         }
     }
 

@@ -12,18 +12,26 @@ use crate::agent::{
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
+use crate::route::remote::Receipt;
 use crate::route::table::Found;
 use crate::telemetry::TraceContext;
 
-/// How a published request fared.
+/// How a published request fared: what is known when [`Node::publish`] returns. Members here are counted one by one. Those of other nodes
+/// are not known here: it is on its way to each node once, and what becomes of it is counted there, by member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// Members it was enqueued for.
+    /// Members here that it was enqueued for.
     pub delivered: u64,
-    /// Members whose inbox was full.
+    /// Members here whose inbox was full.
     pub rejected: u64,
-    /// Members that have stopped meanwhile.
+    /// Members here that have stopped meanwhile.
     pub stopped: u64,
+    /// Other nodes that it is on its way to. If one of them is lost first, the request is in the dead letters here, under the group's name.
+    #[serde(default)]
+    pub nodes: u64,
+    /// Other nodes that it is not on its way to: too much waits for them already.
+    #[serde(default)]
+    pub nodes_full: u64,
 }
 
 impl Node {
@@ -112,19 +120,43 @@ impl Node {
         }
     }
 
-    /// Sends `request` to every agent that is in `group` now, and a copy to whoever [listens](Node::listen).
+    /// Sends `request` to every agent that is in `group` now, on this node and the others it is connected to, and a copy to whoever
+    /// [listens](Node::listen), here and there. It goes to each node once.
     ///
     /// # Errors
-    /// [`UnknownGroup`](AgentError::UnknownGroup).
+    /// [`UnknownGroup`](AgentError::UnknownGroup): this node does not know it. Nothing was sent. All nodes of a cluster know the same groups.
     pub fn publish(&self, group: &str, request: Request) -> Result<Published, AgentError> {
+        let mut request = request;
+        if let Some(trace) = TraceContext::current() {
+            request.join(trace);
+        }
+        let mut published = self.publish_here(group, &request, None)?;
+        if let Some(remote) = self.remote_slot().get() {
+            (published.nodes, published.nodes_full) = remote.publish(group, &request);
+        }
+        Ok(published)
+    }
+
+    /// The same on this node alone. The last member it is enqueued for has the receipt.
+    pub(super) fn publish_here(
+        &self,
+        group: &str,
+        request: &Request,
+        mut receipt: Option<Receipt>,
+    ) -> Result<Published, AgentError> {
         let members = self
             .groups()
             .present(group)
             .ok_or_else(|| AgentError::UnknownGroup { name: group.to_owned() })?;
-        self.groups().tell_listeners(group, &request);
+        self.groups().tell_listeners(group, request);
         let mut published = Published::default();
-        for member in members {
-            match self.dispatch(&member, letter(request.clone(), Answer::Nobody)) {
+        let last = members.len().saturating_sub(1);
+        for (number, member) in members.into_iter().enumerate() {
+            let mut letter = letter(request.clone(), Answer::Nobody);
+            if let Some(receipt) = receipt.take_if(|_| number == last) {
+                letter.answer.attach(receipt);
+            }
+            match self.dispatch(&member, letter) {
                 Ok(()) => published.delivered += 1,
                 Err(AgentError::Overloaded { .. }) => published.rejected += 1,
                 Err(_) => published.stopped += 1,

@@ -10,8 +10,9 @@ use nexus_actors::telemetry::TraceContext;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::envelope::{self, Address, Kind, Mention, Targets};
+use super::envelope::{self, Address, EnvelopeError, Kind, Mention};
 use super::frame::{self, FrameError, HEADER_BYTES, Header};
+use super::reader::{CHUNK_BYTES, Reader};
 
 const BODY_MAX: usize = 1 << 20;
 
@@ -51,17 +52,16 @@ fn body() -> Bytes {
 /// Everything there is to read in a frame, as a receiver would.
 fn read_all(bytes: &Bytes) -> Result<usize, String> {
     let frame = frame::decode(bytes, BODY_MAX).map_err(|error| error.to_string())?;
-    let mut count = 0;
+    let (mut count, mut reader) = (0, Reader::new(&frame.body));
     for decoded in envelope::decode(&frame.body, Duration::from_millis(frame.header.age_ms.into())) {
         let envelope = decoded.map_err(|error| error.to_string())?;
         match envelope.kind {
             Kind::Tell | Kind::Ask => {
-                envelope::read_request(envelope.content, &frame.body).map_err(|error| error.to_string())?;
+                let (to, _) = reader.request(envelope.content).map_err(|error| error.to_string())?;
+                assert!(to < reader.targets().len());
             }
-            Kind::Reply => {
-                let _ =
-                    envelope::read_reply(envelope.content, &frame.body).map_err(|error| error.to_string())?;
-            }
+            Kind::Reply => drop(reader.reply(envelope.content).map_err(|error| error.to_string())?),
+            Kind::Publish => drop(reader.publication(envelope.content).map_err(|error| error.to_string())?),
             Kind::Cancel | Kind::Part => {}
         }
         count += 1;
@@ -82,39 +82,50 @@ fn what_goes_in_comes_out() {
     let kinds: Vec<_> = envelopes.iter().map(|envelope| (envelope.kind, envelope.number)).collect();
     let expected = [(Kind::Tell, 0), (Kind::Ask, 9), (Kind::Reply, 9), (Kind::Reply, 9), (Kind::Cancel, 9)];
     assert_eq!(kinds, expected);
-    let mut targets = Targets::default();
-    let (mention, tell) = envelope::read_request(envelopes[0].content, &body).unwrap();
-    assert_eq!(targets.resolve(mention), Ok((0, Address::Name("kv/1"))));
+    let mut reader = Reader::new(&body);
+    let (to, tell) = reader.request(envelopes[0].content).unwrap();
+    assert_eq!((to, reader.targets()), (0, &[Address::Name("kv/1")][..]));
     assert_eq!(
         (tell.operation, &tell.key, &tell.payload),
         (request().operation, &request().key, &request().payload)
     );
     assert_eq!((tell.trace(), tell.deadline(), tell.hints().priority), (request().trace(), None, 0.25));
-    let (mention, ask) = envelope::read_request(envelopes[1].content, &body).unwrap();
-    assert_eq!((targets.resolve(mention), &*ask.key), (Ok((0, Address::Name("kv/1"))), "q"));
-    assert!(targets.resolve(Mention::Again(1)).is_err(), "nobody was mentioned under this number");
+    let nobody = Reader::new(&body).request(envelopes[1].content);
+    assert_eq!(
+        nobody.err(),
+        Some(EnvelopeError::Content("target")),
+        "nobody was mentioned under this number"
+    );
+    let (to, ask) = reader.request(envelopes[1].content).unwrap();
+    assert_eq!((to, &*ask.key, reader.targets().len()), (0, "q", 1));
     assert_eq!(envelopes[1].deadline, Some(Duration::from_millis(200)));
-    let reply = |at: usize| envelope::read_reply(envelopes[at].content, &body).unwrap();
+    let mut reply = |at: usize| reader.reply(envelopes[at].content).unwrap();
     assert_eq!(reply(2), Ok(Payload::encode(&7).unwrap()));
     assert_eq!(reply(3), Err(AgentError::TimedOut { after_ms: 4 }));
 }
 
-/// Goal: a payload that fills its frame is not copied, and one that does not is: whoever keeps it keeps no frame.
+/// Goal: a payload that fills its frame is not copied, and one that does not is: whoever keeps a small one keeps a chunk of its like, and no
+/// frame.
 #[test]
 fn large_payloads_are_slices_and_small_ones_are_not() {
     let mut body = Vec::new();
-    for bytes in [100_000, 100] {
+    for bytes in [100_000, 1000].into_iter().chain([100; 30]) {
         let request = Request::update("k", Payload::from_msgpack(vec![1; bytes].into()));
         envelope::encode(&mut body, Kind::Tell, 0, None, |out| {
             envelope::write_request(out, Mention::First(Address::Id(AgentId::of("a"))), &request);
         });
     }
     let body = Bytes::from(body);
-    let within = |payload: &Payload| body.as_ptr_range().contains(&payload.bytes().as_ptr());
-    let sliced: Vec<_> = envelope::decode(&body, Duration::ZERO)
-        .map(|envelope| within(&envelope::read_request(envelope.unwrap().content, &body).unwrap().1.payload))
+    let mut reader = Reader::new(&body);
+    let payloads: Vec<_> = envelope::decode(&body, Duration::ZERO)
+        .map(|envelope| reader.request(envelope.unwrap().content).unwrap().1.payload)
         .collect();
-    assert_eq!(sliced, [true, false]);
+    let within = |payload: &Payload| body.as_ptr_range().contains(&payload.bytes().as_ptr());
+    assert_eq!(payloads.iter().map(within).collect::<Vec<_>>(), [vec![true], vec![false; 31]].concat());
+    let starts: Vec<_> = payloads[2..].iter().map(|payload| payload.bytes().as_ptr().addr()).collect();
+    let chunks = starts.chunk_by(|one, next| *next == one + 100).map(<[_]>::len);
+    assert!(chunks.clone().all(|payloads| payloads * 100 <= 2 * CHUNK_BYTES), "{chunks:?}");
+    assert!(chunks.count() <= 3, "ten share a chunk");
 }
 
 /// Goal: every way to be no frame has its name, and sizes are judged before anything is allocated for them.

@@ -1,7 +1,7 @@
 //! Envelopes: what agents say to each other, one after the other in the body of a [frame](super::frame). Pure.
 //!
 //! ```text
-//! 0   kind     1   tell, ask, reply, cancel, part
+//! 0   kind     1   tell, ask, reply, cancel, part, publish
 //! 1   request  8   number of the ask that this is, answers or cancels, or of the envelope that this is a part of; else 0
 //! 9   deadline 4   milliseconds left when the frame was opened; 0 for none
 //! 13  length   4   of the content that follows
@@ -16,29 +16,22 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use nexus_actors::AgentError;
-use nexus_actors::agent::{AgentId, Hints, NAME_BYTES_MAX, Operation, Payload, Reply, Request, Target};
-use nexus_actors::telemetry::TraceContext;
+use nexus_actors::agent::{AgentId, Hints, NAME_BYTES_MAX, Reply, Request, Target};
 use thiserror::Error;
 
-use super::frame::{array, u32_at, u64_at};
+use super::frame::{u32_at, u64_at};
 
 /// Bytes before the content.
 pub const HEADER_BYTES: usize = 17;
 
 /// Set with the operation if hints or a trace follow the key.
-const HAS_EXTRAS: u8 = 0x80;
+pub(super) const HAS_EXTRAS: u8 = 0x80;
 
 /// Set with the operation: how the target is mentioned.
-const MENTION: u8 = 0x30;
-const BY_NAME: u8 = 0x00;
-const BY_ID: u8 = 0x10;
-const AGAIN: u8 = 0x20;
-
-/// A payload is left where it came, in its frame, if it is at least this part of it. A smaller one is copied: an agent that keeps it
-/// would keep the whole frame.
-const SLICED_MIN_PART: usize = 4;
+pub(super) const MENTION: u8 = 0x30;
+pub(super) const BY_NAME: u8 = 0x00;
+pub(super) const BY_ID: u8 = 0x10;
+pub(super) const AGAIN: u8 = 0x20;
 
 /// What an envelope is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +47,8 @@ pub enum Kind {
     Cancel = 4,
     /// A stretch of a large envelope.
     Part = 5,
+    /// A request for all members of a group, which stands where the target does. It is no target that is mentioned again.
+    Publish = 6,
 }
 
 /// Why a body is no sequence of envelopes. The connection has a broken or hostile end.
@@ -88,47 +83,20 @@ pub enum Mention<'a> {
     Again(u16),
 }
 
-/// Whom the envelopes of one body are for, in the order of their first mention.
-#[derive(Debug, Default)]
-pub struct Targets<'a>(Vec<Address<'a>>);
-
-impl<'a> Targets<'a> {
-    /// The number of a target, and who it is.
-    ///
-    /// # Errors
-    /// [`EnvelopeError::Content`]: nobody was mentioned under this number.
-    pub fn resolve(&mut self, mention: Mention<'a>) -> Result<(usize, Address<'a>), EnvelopeError> {
-        match mention {
-            Mention::First(address) => {
-                self.0.push(address);
-                Ok((self.0.len() - 1, address))
-            }
-            Mention::Again(number) => {
-                let known = self.0.get(usize::from(number)).copied();
-                Ok((number.into(), known.ok_or(EnvelopeError::Content("target"))?))
-            }
-        }
-    }
-
-    /// All of them.
-    #[must_use]
-    pub fn addresses(&self) -> &[Address<'a>] {
-        &self.0
-    }
-}
-
-/// Which targets the body at hand has mentioned: the sender's side of [`Targets`]. Of two whose keys fall on the same place the later
-/// one is remembered, and the other is mentioned anew.
+/// Which targets the body at hand has mentioned: the sender's side of a [`Reader`](super::reader::Reader). Of those whose keys fall on the same places the latest are
+/// remembered, and others are mentioned anew.
 #[derive(Debug)]
 pub struct Mentions {
-    /// By the key's lowest bits: the body in which it was mentioned, and its number there.
+    /// From the place of the key's lowest bits on: the body in which it was mentioned, and its number there.
     known: Box<[(AgentId, u32, u16); MENTIONS_KNOWN]>,
     body: u32,
     next: u16,
 }
 
-/// Targets remembered at most.
+/// Targets remembered at most; a power of two.
 const MENTIONS_KNOWN: usize = 256;
+/// Places where a target may be.
+const MENTION_PLACES: usize = 8;
 
 impl Default for Mentions {
     fn default() -> Self {
@@ -149,14 +117,22 @@ impl Mentions {
     /// How the next envelope is to mention a target.
     #[inline]
     pub fn mention<'a>(&mut self, id: AgentId, name: Option<&'a str>) -> Mention<'a> {
-        let at = usize::try_from(id.get() % MENTIONS_KNOWN as u128).unwrap_or_default();
-        let known = &mut self.known[at];
-        if (known.0, known.1) == (id, self.body) {
-            return Mention::Again(known.2);
+        let home = usize::try_from(id.get() % MENTIONS_KNOWN as u128).unwrap_or_default();
+        let mut free = home;
+        for place in 0..MENTION_PLACES {
+            let at = (home + place) % MENTIONS_KNOWN;
+            let (known, body, number) = self.known[at];
+            if body != self.body {
+                free = at;
+                break;
+            }
+            if known == id {
+                return Mention::Again(number);
+            }
         }
         // Numbers that do not fit are those of targets that are mentioned each time anew.
         if self.next < u16::MAX {
-            *known = (id, self.body, self.next);
+            self.known[free] = (id, self.body, self.next);
             self.next += 1;
         }
         Mention::First(Address::of(id, name))
@@ -236,6 +212,7 @@ fn split(bytes: &[u8], age: Duration) -> Result<Envelope<'_>, EnvelopeError> {
         3 => Kind::Reply,
         4 => Kind::Cancel,
         5 => Kind::Part,
+        6 => Kind::Publish,
         unknown => return Err(EnvelopeError::Kind(unknown)),
     };
     let length = u32_at(bytes, 13) as usize;
@@ -318,114 +295,10 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
     }
 }
 
-/// The target and the request of a tell's or ask's `content`, which lies in `body`.
-///
-/// # Errors
-/// [`EnvelopeError::Content`] names the part that is malformed.
-pub fn read_request<'a>(content: &'a [u8], body: &Bytes) -> Result<(Mention<'a>, Request), EnvelopeError> {
-    let mut rest = content;
-    let flags = take(&mut rest, 1, "operation")?[0];
-    let mention = match flags & MENTION {
-        BY_NAME => {
-            let length = take(&mut rest, 1, "target")?[0].into();
-            let name = text(take(&mut rest, length, "target")?, "target")?;
-            if name.is_empty() {
-                return Err(EnvelopeError::Content("target"));
-            }
-            Mention::First(Address::Name(name))
-        }
-        BY_ID => {
-            let key = u128::from_le_bytes(array(take(&mut rest, 16, "target")?, 0));
-            Mention::First(Address::Id(AgentId::from_key(key)))
-        }
-        AGAIN => Mention::Again(u16::from_le_bytes(array(take(&mut rest, 2, "target")?, 0))),
-        _ => return Err(EnvelopeError::Content("target")),
-    };
-    let operation = match flags & !(HAS_EXTRAS | MENTION) {
-        0 => Operation::Query,
-        1 => Operation::Update,
-        2 => Operation::Action,
-        _ => return Err(EnvelopeError::Content("operation")),
-    };
-    let key = text(read_part(&mut rest, "key")?, "key")?;
-    let extras = if flags & HAS_EXTRAS == 0 { None } else { Some(read_part(&mut rest, "hints")?) };
-    let mut request = Request::new(operation, key, Payload::from_msgpack(own(rest, body)));
-    if let Some(extras) = extras {
-        let (hints, trace): (Hints, Option<TraceContext>) =
-            rmp_serde::from_slice(extras).map_err(|_| EnvelopeError::Content("hints"))?;
-        request = request.with_hints(Hints { deadline: None, ..hints });
-        if let Some(trace) = trace {
-            request = request.with_trace(trace);
-        }
-    }
-    Ok((mention, request))
-}
-
-/// The reply in `content`, which lies in `body`.
-///
-/// # Errors
-/// [`EnvelopeError::Content`].
-pub fn read_reply(content: &[u8], body: &Bytes) -> Result<Reply, EnvelopeError> {
-    match content.split_first() {
-        Some((0, payload)) => Ok(Ok(Payload::from_msgpack(own(payload, body)))),
-        Some((1, error)) => {
-            let error: AgentError =
-                rmp_serde::from_slice(error).map_err(|_| EnvelopeError::Content("error"))?;
-            Ok(Err(error))
-        }
-        _ => Err(EnvelopeError::Content("reply")),
-    }
-}
-
-/// `part`, which lies in `body`: a slice of it, or a copy.
-fn own(part: &[u8], body: &Bytes) -> Bytes {
-    match part.len() {
-        0 => Bytes::new(),
-        length if length >= body.len() / SLICED_MIN_PART => body.slice_ref(part),
-        1..=64 => small::<64>(part),
-        65..=128 => small::<128>(part),
-        129..=256 => small::<256>(part),
-        _ => Bytes::copy_from_slice(part),
-    }
-}
-
-/// A copy that lies beside its reference count: one allocation, where `Bytes` would make two, the second when it is cloned.
-fn small<const ROOM: usize>(part: &[u8]) -> Bytes {
-    let mut bytes = [0; ROOM];
-    bytes[..part.len()].copy_from_slice(part);
-    Bytes::from_owner(Small { length: part.len(), bytes })
-}
-
-struct Small<const ROOM: usize> {
-    length: usize,
-    bytes: [u8; ROOM],
-}
-
-impl<const ROOM: usize> AsRef<[u8]> for Small<ROOM> {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
 fn write_part(out: &mut Vec<u8>, part: &[u8]) {
     let length = u32::try_from(part.len()).expect("a part is far shorter than 4 GiB");
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(part);
-}
-
-fn read_part<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<&'a [u8], EnvelopeError> {
-    let length = u32_at(take(rest, 4, what)?, 0) as usize;
-    take(rest, length, what)
-}
-
-fn take<'a>(rest: &mut &'a [u8], length: usize, what: &'static str) -> Result<&'a [u8], EnvelopeError> {
-    let (taken, left) = rest.split_at_checked(length).ok_or(EnvelopeError::Content(what))?;
-    *rest = left;
-    Ok(taken)
-}
-
-fn text<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a str, EnvelopeError> {
-    std::str::from_utf8(bytes).map_err(|_| EnvelopeError::Content(what))
 }
 
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize, "a name's length is one byte");

@@ -13,7 +13,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use nexus_actors::Node;
-use nexus_actors::agent::AgentId;
+use nexus_actors::agent::{AgentId, Request};
 use nexus_actors::route::remote::{Forwarded, Parcel, Remote};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -88,14 +88,14 @@ static WAYS: AtomicU64 = AtomicU64::new(1);
 /// What a thread remembers of an agent.
 #[derive(Clone, Debug)]
 struct Recent {
-    way: u64,
-    version: u64,
-    agent: AgentId,
+    /// Of which [`Way`], as of which version of its table, and whom.
+    key: (u64, u64, AgentId),
     link: Weak<Link>,
 }
 
-/// Agents that a thread remembers at most, by their keys' lowest bits.
+/// Agents that a thread remembers at most, and the places where one may be: from that of its key's lowest bits on.
 const RECENT: usize = 256;
+const RECENT_PLACES: usize = 4;
 
 thread_local! {
     static RECENTLY: RefCell<Vec<Recent>> = const { RefCell::new(Vec::new()) };
@@ -110,20 +110,23 @@ impl Way {
     fn to(&self, agent: AgentId, name: Option<&str>) -> Option<Arc<Link>> {
         // Read before the look, so that an answer is never taken for newer than it is.
         let Some(version) = self.table.version() else { return self.find(agent, name) };
-        let at = usize::try_from(agent.get() % RECENT as u128).unwrap_or_default();
+        let home = usize::try_from(agent.get() % RECENT as u128).unwrap_or_default();
         let key = (self.number, version, agent);
         let known = RECENTLY.with_borrow(|recent| {
-            let known = recent.get(at)?;
-            if (known.way, known.version, known.agent) == key { known.link.upgrade() } else { None }
+            let places = (home..home + RECENT_PLACES).filter_map(|at| recent.get(at % RECENT));
+            places.filter(|known| known.key == key).find_map(|known| known.link.upgrade())
         });
         known.or_else(|| {
             let link = self.find(agent, name)?;
             RECENTLY.with_borrow_mut(|recent| {
                 if recent.is_empty() {
-                    let none = Recent { way: 0, version: 0, agent, link: Weak::new() };
-                    recent.resize(RECENT, none);
+                    recent.resize(RECENT, Recent { key: (0, 0, agent), link: Weak::new() });
                 }
-                recent[at] = Recent { way: self.number, version, agent, link: Arc::downgrade(&link) };
+                // One that nobody will ask for again makes room, else the first.
+                let is_old = |at: &usize| (recent[*at].key.0, recent[*at].key.1) != (key.0, key.1);
+                let places = (home..home + RECENT_PLACES).map(|at| at % RECENT);
+                let at = places.into_iter().find(is_old).unwrap_or(home);
+                recent[at] = Recent { key, link: Arc::downgrade(&link) };
             });
             Some(link)
         })
@@ -233,6 +236,13 @@ impl Remote for Way {
             Some(link) => link.forward(to, name, parcel),
             None => Forwarded::NotRemote(parcel),
         }
+    }
+
+    fn publish(&self, group: &str, request: &Request) -> (u64, u64) {
+        let Some(gateway) = self.gateway.upgrade() else { return (0, 0) };
+        let links: Vec<_> = gateway.peers.read().values().map(|peer| peer.link.clone()).collect();
+        let taken = links.iter().filter_map(|link| link.publish(group, request));
+        taken.fold((0, 0), |(on, full), taken| if taken { (on + 1, full) } else { (on, full + 1) })
     }
 
     fn queue(&self, to: AgentId, name: Option<&str>) -> Option<(u64, u64)> {

@@ -23,6 +23,7 @@ pub mod envelope;
 mod exchange;
 pub mod frame;
 mod link;
+pub mod reader;
 pub mod sim;
 #[cfg(test)]
 mod two_nodes_test;

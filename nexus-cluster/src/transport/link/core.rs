@@ -81,6 +81,8 @@ struct Filling {
     opened: Millis,
     messages: u64,
     mentions: Mentions,
+    /// Room of a frame that is done with.
+    spare: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -306,9 +308,8 @@ impl Core {
             }
             return;
         }
-        // As much as this one took, and a little more: a flood's frames are alike.
-        let room = self.filling.body.len().min(self.config.frame_bytes) * 17 / 16;
-        let body = std::mem::replace(&mut self.filling.body, Vec::with_capacity(room));
+        let spare = std::mem::take(&mut self.filling.spare);
+        let body = std::mem::replace(&mut self.filling.body, spare);
         let (opened, messages) = (self.filling.opened, std::mem::take(&mut self.filling.messages));
         self.filling.mentions.clear();
         self.ready.push_back(Filled { body: body.into(), opened, messages, open });
@@ -446,7 +447,15 @@ impl Core {
         let acked = self.unacked.iter().take_while(|sent| sent.sequence <= ack);
         let whole = acked.enumerate().filter(|(_, sent)| !sent.filled.open).map(|(at, _)| at + 1).last();
         let gone = whole.unwrap_or(0);
-        self.unacked.drain(..gone);
+        let largest = self.config.frame_bytes + self.config.part_bytes;
+        for Sent { filled, .. } in self.unacked.drain(..gone) {
+            // The carrier has let go of it long ago.
+            let room = Vec::from(filled.body.try_into_mut().unwrap_or_default());
+            if (self.filling.spare.capacity()..largest).contains(&room.capacity()) {
+                self.filling.spare = room;
+                self.filling.spare.clear();
+            }
+        }
         self.resend_at = self.resend_at.saturating_sub(gone);
         Ok(())
     }
@@ -513,3 +522,7 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "core_test.rs"]
+mod core_test;

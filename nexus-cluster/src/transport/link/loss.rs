@@ -4,11 +4,11 @@ use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use nexus_actors::AgentError;
 use nexus_actors::clock::Millis;
 
-use super::super::envelope::{self, Envelope, Kind, Targets};
+use super::super::envelope::{self, Envelope, Kind};
+use super::super::reader::Reader;
 use super::parts::Parts;
 use super::{Link, Lost, Out};
 
@@ -68,27 +68,31 @@ impl Link {
     fn bury(&self, Lost(bodies): Lost) {
         let mut parts = Parts::default();
         for body in &bodies {
-            let mut targets = Targets::default();
+            let mut reader = Reader::new(body);
             for envelope in envelope::decode(body, Duration::ZERO).flatten() {
                 if envelope.kind != Kind::Part {
-                    self.bury_one(&envelope, body, &mut targets);
+                    self.bury_one(&envelope, &mut reader);
                 } else if let Ok(Some(whole)) =
                     parts.add(envelope.number, envelope.content, self.config.message_bytes_max)
                 {
                     for envelope in envelope::decode(&whole, Duration::ZERO).flatten() {
-                        self.bury_one(&envelope, &whole, &mut Targets::default());
+                        self.bury_one(&envelope, &mut Reader::new(&whole));
                     }
                 }
             }
         }
     }
 
-    fn bury_one<'a>(&self, envelope: &Envelope<'a>, body: &Bytes, targets: &mut Targets<'a>) {
+    fn bury_one<'a>(&self, envelope: &Envelope<'a>, reader: &mut Reader<'a>) {
         if matches!(envelope.kind, Kind::Tell | Kind::Ask)
-            && let Ok((mention, request)) = envelope::read_request(envelope.content, body)
-            && let Ok((_, to)) = targets.resolve(mention)
+            && let Ok((to, request)) = reader.request(envelope.content)
         {
-            self.node.bury_lost(&to, request);
+            self.node.bury_lost(&reader.targets()[to], request);
+        }
+        if envelope.kind == Kind::Publish
+            && let Ok((group, request)) = reader.publication(envelope.content)
+        {
+            self.node.bury_lost(group, request);
         }
     }
 

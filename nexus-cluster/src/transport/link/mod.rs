@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nexus_actors::agent::{AgentId, Reply};
+use nexus_actors::agent::{AgentId, NAME_BYTES_MAX, Reply, Request};
 use nexus_actors::clock::Millis;
 use nexus_actors::route::DeadLetterReason;
 use nexus_actors::route::remote::{Asker, Credit, Forwarded, Parcel, Ticket};
@@ -175,6 +175,30 @@ impl Link {
             self.work.notify_one();
         }
         Forwarded::Taken
+    }
+
+    /// Takes a request for all members of a group there. `None`: there is nobody to take it for, the peer is lost.
+    pub(super) fn publish(&self, group: &str, request: &Request) -> Option<bool> {
+        let size = request.payload.bytes().len() + request.key.len() + group.len() + REQUEST_OVERHEAD;
+        if !(1..=NAME_BYTES_MAX).contains(&group.len()) {
+            return Some(false);
+        }
+        let mut out = self.out.lock();
+        match out.core.admit(size, false) {
+            Ok(()) if size <= self.config.message_bytes_max => {}
+            Ok(()) | Err(Refused::Full { .. }) => return Some(false),
+            Err(Refused::Lost(_)) => return None,
+        }
+        let left = request.deadline().map(|deadline| deadline.since(self.node.clock().now()));
+        let to = Mention::First(Address::Name(group));
+        let first = self.write(&mut out.core, size, Kind::Publish, 0, left, |out| {
+            envelope::write_request(out, to, request);
+        });
+        drop(out);
+        if first {
+            self.work.notify_one();
+        }
+        Some(true)
     }
 
     /// Appends an envelope; its content is `size` bytes long at most. `true` if the carrier is to be told.

@@ -11,8 +11,9 @@ use nexus_actors::clock::Millis;
 use nexus_actors::route::remote::{Bundle, Credit, Ticket};
 
 use super::super::CloseReason;
-use super::super::envelope::{self, Envelope, Kind, Targets};
+use super::super::envelope::{self, Address, Envelope, Kind};
 use super::super::frame;
+use super::super::reader::Reader;
 use super::core::Arrival;
 use super::parts::Parts;
 use super::strain::Watch;
@@ -103,10 +104,10 @@ impl Link {
         if !terms.strained {
             inbound.watch.clear();
         }
-        let mut targets = Targets::default();
-        let gathered = self.gather_all(frame, inbound, &mut targets, terms);
+        let mut reader = Reader::new(&frame.body);
+        let gathered = self.gather_all(frame, inbound, &mut reader, terms);
         // What was understood counts, whatever followed it.
-        self.deliver(inbound, &targets, terms);
+        self.deliver(inbound, reader.targets(), terms);
         inbound.gathered.truncate(BUNDLES_KEPT);
         gathered
     }
@@ -115,22 +116,26 @@ impl Link {
         self: &Arc<Self>,
         frame: &'a frame::Frame,
         inbound: &mut Inbound,
-        targets: &mut Targets<'a>,
+        reader: &mut Reader<'a>,
         terms: &Terms,
     ) -> Result<(), String> {
         let age = Duration::from_millis(frame.header.age_ms.into());
         for decoded in envelope::decode(&frame.body, age) {
             let envelope = decoded.map_err(|error| error.to_string())?;
             let bytes = u32::try_from(envelope.bytes()).unwrap_or(u32::MAX);
+            if envelope.kind == Kind::Publish {
+                // Behind all that was sent before it.
+                self.deliver(inbound, reader.targets(), terms);
+            }
             if envelope.kind != Kind::Part {
-                self.gather(&envelope, &frame.body, bytes, &mut inbound.gathered, targets, terms)?;
+                self.gather(&envelope, bytes, &mut inbound.gathered, reader, terms)?;
                 continue;
             }
             terms.credit.release(bytes);
             let limit = self.config.message_bytes_max;
             let Some(whole) = inbound.parts.add(envelope.number, envelope.content, limit)? else { continue };
             // Behind all that was sent before it.
-            self.deliver(inbound, targets, terms);
+            self.deliver(inbound, reader.targets(), terms);
             self.hand_whole(&whole, age, inbound, terms)?;
         }
         Ok(())
@@ -152,9 +157,9 @@ impl Link {
         if envelope.kind == Kind::Part || inner.next().is_some() {
             return Err("parts of parts".into());
         }
-        let mut targets = Targets::default();
-        self.gather(&envelope, whole, bytes, &mut inbound.gathered, &mut targets, terms)?;
-        self.deliver(inbound, &targets, terms);
+        let mut reader = Reader::new(whole);
+        self.gather(&envelope, bytes, &mut inbound.gathered, &mut reader, terms)?;
+        self.deliver(inbound, reader.targets(), terms);
         Ok(())
     }
 
@@ -162,17 +167,15 @@ impl Link {
     fn gather<'a>(
         self: &Arc<Self>,
         envelope: &Envelope<'a>,
-        body: &Bytes,
         bytes: u32,
         gathered: &mut Vec<Gathered>,
-        targets: &mut Targets<'a>,
+        reader: &mut Reader<'a>,
         terms: &Terms,
     ) -> Result<(), String> {
         match envelope.kind {
             Kind::Tell | Kind::Ask => {
-                let read = envelope::read_request(envelope.content, body);
-                let (mention, mut request) = read.map_err(|error| error.to_string())?;
-                let (at, _) = targets.resolve(mention).map_err(|error| error.to_string())?;
+                let read = reader.request(envelope.content);
+                let (at, mut request) = read.map_err(|error| error.to_string())?;
                 if at >= gathered.len() {
                     gathered.resize_with(at + 1, Gathered::default);
                 }
@@ -194,8 +197,7 @@ impl Link {
                 return Ok(());
             }
             Kind::Reply => {
-                let reply =
-                    envelope::read_reply(envelope.content, body).map_err(|error| error.to_string())?;
+                let reply = reader.reply(envelope.content).map_err(|error| error.to_string())?;
                 let asker = self.out.lock().pending.remove(&envelope.number);
                 // An asker that has gone is not there any more.
                 if let Some(asker) = asker {
@@ -208,6 +210,18 @@ impl Link {
                     serving.cancelled.store(true, Ordering::Release);
                 }
             }
+            Kind::Publish => {
+                let read = reader.publication(envelope.content);
+                let (group, mut request) = read.map_err(|error| error.to_string())?;
+                if let Some(left) = envelope.deadline {
+                    request = request.with_deadline(terms.now + left);
+                }
+                // Under strain one member that is stuck does not hold the others' credit.
+                let owed = if terms.strained { 0 } else { bytes };
+                terms.credit.release(bytes - owed);
+                self.node.receive_published(group, request, terms.credit.receipt(owed));
+                return Ok(());
+            }
             Kind::Part => return Err("a part is not whole".into()),
         }
         terms.credit.release(bytes);
@@ -215,8 +229,8 @@ impl Link {
     }
 
     /// Hands what was gathered to the agents' inboxes.
-    fn deliver(&self, inbound: &mut Inbound, targets: &Targets<'_>, terms: &Terms) {
-        for (gathered, to) in inbound.gathered.iter_mut().zip(targets.addresses()) {
+    fn deliver(&self, inbound: &mut Inbound, targets: &[Address<'_>], terms: &Terms) {
+        for (gathered, to) in inbound.gathered.iter_mut().zip(targets) {
             let bytes = std::mem::take(&mut gathered.bytes);
             if bytes == 0 {
                 continue;
