@@ -4,25 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use ractor::ActorCell;
 use tokio::runtime::Handle;
 
-use super::behavior::{AgentSpec, Spawn};
+use super::behavior::AgentSpec;
 use super::cell::AgentCell;
 use super::family::{AgentTemplate, Family};
 use super::hibernate::lifecycle::{self, End, Phase};
 use super::name_pattern::NamePattern;
 use crate::node::{DeclareError, Node};
 use crate::route::DeadLetterReason;
+use crate::route::remote::{Claimed, Remote};
 use crate::supervision::{
     Backoff, ChildRules, ChildSpec, ExitReason, StartChild, StartContext, StartError, StartSupervisor,
     Started, SupervisorSpec,
 };
 use crate::telemetry::Event;
 
-/// Starts one agent, again and again.
+/// Starts one agent, again and again. Kept small: there is one for every live agent.
+#[derive(Clone)]
 struct StartAgent {
-    spec: AgentSpec,
-    spawn: Arc<Spawn>,
+    node: Node,
+    cell: Arc<AgentCell>,
+    kin: Kin,
+}
+
+/// Where an agent's arguments are.
+#[derive(Clone)]
+enum Kin {
+    Member(Arc<Family>),
+    Alone(Arc<AgentTemplate>),
 }
 
 /// How often a dormant agent is started before it is said not to wake.
@@ -30,20 +41,25 @@ const WAKE_ATTEMPTS: u32 = 4;
 /// How long the second attempt waits; each further one waits twice as long.
 const WAKE_BACKOFF: Duration = Duration::from_millis(100);
 
-impl StartChild for StartAgent {
-    fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
-        // Two senders may both ask for a new member to be started. If it has ended between the two, its route is gone or leads to
-        // another cell, and starting this one would leave an agent that nobody reaches.
-        if self.spec.family.is_some() && !self.spec.node.is_routed(&self.spec.cell) {
-            return Box::pin(async { Err(StartError::Ignored) });
+impl StartAgent {
+    fn spec(&self) -> AgentSpec {
+        match &self.kin {
+            Kin::Alone(template) => self.node.spec(&self.cell, template),
+            Kin::Member(family) => {
+                AgentSpec { family: Some(family.clone()), ..self.node.spec(&self.cell, &family.template) }
+            }
         }
-        let (spec, supervisor) = (self.spec.clone(), context.supervisor().clone());
+    }
+
+    fn spawn_here(&self, supervisor: ActorCell) -> BoxFuture<'static, Result<Started, StartError>> {
+        let spec = self.spec();
+        let registered = self.node.behaviors().get(&self.cell.behavior);
+        let spawn = registered.expect("checked when the agent was declared").spawn.clone();
         if spec.cell.phase() == Phase::Live {
-            let spawning = (self.spawn)(spec, supervisor);
+            let spawning = spawn(spec, supervisor);
             return Box::pin(async move { Ok(spawning.await?.into()) });
         }
         // A wake. What it reads may come from elsewhere and be there the next time.
-        let spawn = self.spawn.clone();
         Box::pin(async move {
             let mut pause = WAKE_BACKOFF;
             for _ in 1..WAKE_ATTEMPTS {
@@ -57,16 +73,48 @@ impl StartChild for StartAgent {
         })
     }
 
+    /// The same on one node of several: it starts here only if it lives nowhere else.
+    async fn start_claimed(
+        self,
+        remote: Arc<dyn Remote>,
+        supervisor: ActorCell,
+    ) -> Result<Started, StartError> {
+        let Self { node, cell, .. } = &self;
+        match remote.claim(cell.id, &cell.name).await {
+            Ok(Claimed::Here) => self.spawn_here(supervisor).await,
+            Ok(Claimed::Elsewhere(way)) => {
+                node.send_away(cell, &way);
+                Err(StartError::Ignored)
+            }
+            Err(error) => Err(StartError::Failed(error.into())),
+        }
+    }
+}
+
+impl StartChild for StartAgent {
+    fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
+        // Two senders may both ask for a new member to be started. If it has ended between the two, its route is gone or leads to
+        // another cell, and starting this one would leave an agent that nobody reaches.
+        if matches!(self.kin, Kin::Member(_)) && !self.node.is_routed(&self.cell) {
+            return Box::pin(async { Err(StartError::Ignored) });
+        }
+        let supervisor = context.supervisor().clone();
+        if let Some(remote) = self.node.remote_slot().get() {
+            return Box::pin(self.clone().start_claimed(remote.clone(), supervisor));
+        }
+        self.spawn_here(supervisor)
+    }
+
     fn home(&self) -> Option<Handle> {
-        self.spec.node.schedulers()?.place(self.spec.cell.id).cloned()
+        self.node.schedulers()?.place(self.cell.id).cloned()
     }
 
     fn label(&self) -> Option<Arc<str>> {
-        Some(self.spec.cell.behavior.clone())
+        Some(self.cell.behavior.clone())
     }
 
     fn exited(&self, reason: &ExitReason) {
-        let AgentSpec { node, cell, .. } = &self.spec;
+        let Self { node, cell, .. } = self;
         if *reason == ExitReason::Hibernated {
             let (agent, state_bytes) = (cell.name.clone(), cell.snapshot_bytes());
             node.events().emit(Event::AgentHibernated { agent, state_bytes });
@@ -78,11 +126,15 @@ impl StartChild for StartAgent {
     }
 
     fn ended(&self) {
-        let AgentSpec { node, cell, family, .. } = &self.spec;
-        let Some(family) = family else {
+        let Self { node, cell, kin } = self;
+        let Kin::Member(family) = kin else {
             node.retire(cell, stop_reason(cell), false);
             return;
         };
+        // It lives on another node, which has its letters: its inbox is empty, and still counts them.
+        if cell.is_retired() {
+            return;
+        }
         loop {
             let waiting = cell.inbox().queued();
             match lifecycle::end(cell.phase(), waiting) {
@@ -199,9 +251,10 @@ impl Node {
         template: &AgentTemplate,
         rules: ChildRules,
     ) -> Result<ChildSpec, DeclareError> {
-        let spec = self.declare(name.into(), template)?;
-        let id = spec.name.clone();
-        Ok(ChildSpec::new(id, self.start_agent(spec), rules))
+        let AgentSpec { cell, .. } = self.declare(name.into(), template)?;
+        let id = cell.name.clone();
+        let kin = Kin::Alone(Arc::new(template.clone()));
+        Ok(ChildSpec::new(id, Arc::new(StartAgent { node: self.clone(), cell, kin }), rules))
     }
 
     /// Declares a family and says how to start its supervisor. Its agents come to life with their first message.
@@ -227,17 +280,11 @@ impl Node {
     /// Asks the family's supervisor, if it is up, to give `cell` an actor.
     pub(crate) fn activate(&self, family: &Arc<Family>, cell: &Arc<AgentCell>) {
         if let Some(supervisor) = family.supervisor() {
-            let spec = AgentSpec { family: Some(family.clone()), ..self.spec(cell, &family.template) };
-            supervisor.post_dynamic(cell.name.clone(), self.start_agent(spec));
+            let (node, cell, kin) = (self.clone(), cell.clone(), Kin::Member(family.clone()));
+            supervisor.post_dynamic(cell.name.clone(), Arc::new(StartAgent { node, cell, kin }));
         } else if family.is_stopped() {
             // The family was stopped while this member was being made; whoever stopped it has not seen it.
             self.retire(cell, DeadLetterReason::AgentStopped, true);
         }
-    }
-
-    fn start_agent(&self, spec: AgentSpec) -> Arc<dyn StartChild> {
-        let registered =
-            self.behaviors().get(&spec.cell.behavior).expect("checked when the agent was declared");
-        Arc::new(StartAgent { spawn: registered.spawn.clone(), spec })
     }
 }

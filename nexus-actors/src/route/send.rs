@@ -13,7 +13,6 @@ use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
 use crate::route::remote::Receipt;
-use crate::route::table::Found;
 use crate::telemetry::TraceContext;
 
 /// How a published request fared: what is known when [`Node::publish`] returns. Members here are counted one by one. Those of other nodes
@@ -207,15 +206,13 @@ impl Node {
     #[inline]
     pub(super) fn try_deliver<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
         let id = to.id();
-        match self.routes().find(id) {
-            Found::Live(cell) => cell.push(letter, self.dead_letters()),
-            // One that sleeps here is here.
-            Found::Dormant => self.make(to, letter),
-            Found::Nothing => self.miss(id, to, letter),
+        if let Some(cell) = self.routes().read(id) {
+            return cell.push(letter, self.dead_letters());
         }
+        self.miss(id, to, letter)
     }
 
-    /// The same for a letter from another node, which is not passed on to a third.
+    /// The same for a letter from another node: it goes to a third only when the agent is found there as it is claimed.
     pub(super) fn try_local<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
         if let Some(cell) = self.routes().read(to.id()) {
             return cell.push(letter, self.dead_letters());
@@ -228,7 +225,15 @@ impl Node {
         if let Some(group) = group_of(to) {
             return self.offer_to_group(group, letter);
         }
-        self.forward(id, to, letter).unwrap_or_else(|letter| self.make(to, letter))
+        let letter = match self.along(id, to, letter) {
+            Ok(sent) => return sent,
+            Err(letter) => letter,
+        };
+        // One that sleeps here is here.
+        if self.routes().contains(id) {
+            return self.make(to, letter);
+        }
+        self.seek(to, letter).unwrap_or_else(|letter| self.make(to, letter))
     }
 
     /// No route anywhere: perhaps a family makes the agent.

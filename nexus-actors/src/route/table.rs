@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use dashmap::mapref::one::MappedRef;
 
 use super::live::Live;
-use crate::agent::{AgentCell, AgentId, Record};
+use super::remote::Way;
+use crate::agent::{AgentCell, AgentId, Letter, Record, Tally};
 
 /// Keys are already hashes: their low 64 bits serve as they are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,25 +36,20 @@ impl Hasher for KeyHasher {
 
 /// Where an agent is.
 #[derive(Debug)]
-pub(super) enum Route {
+enum Route {
     /// It has an inbox here.
     Local(Arc<AgentCell>),
     /// Its state lies here; a message wakes it.
     Dormant(Record),
 }
 
-/// What a look for a route finds. A live agent's cell is under its entry's read lock: whoever holds it must not touch the table.
-pub(super) enum Found<'a> {
-    Live(MappedRef<'a, u128, Route, Arc<AgentCell>>),
-    Dormant,
-    Nothing,
-}
-
-/// Every agent of this node.
+/// Every agent known to this node.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     routes: DashMap<u128, Route, BuildHasherDefault<KeyHasher>>,
     dormant: AtomicUsize,
+    /// Routes to other nodes. Apart, so that they cost those of this node nothing.
+    ways: DashMap<u128, Arc<dyn Way>, BuildHasherDefault<KeyHasher>>,
     /// The local ones, for looks at all of them: sleepers cost such a look nothing.
     live: Live,
 }
@@ -67,16 +62,6 @@ impl RouteTable {
         self.routes.get(&id.get())?.try_map(Route::local).ok()
     }
 
-    /// The same, and what there is instead.
-    #[inline]
-    pub(super) fn find(&self, id: AgentId) -> Found<'_> {
-        match self.routes.get(&id.get()).map(|route| route.try_map(Route::local)) {
-            Some(Ok(cell)) => Found::Live(cell),
-            Some(Err(_)) => Found::Dormant,
-            None => Found::Nothing,
-        }
-    }
-
     pub(crate) fn get(&self, id: AgentId) -> Option<Arc<AgentCell>> {
         self.read(id).map(|cell| cell.clone())
     }
@@ -84,13 +69,63 @@ impl RouteTable {
     /// What lies there of a dormant agent.
     pub(crate) fn dormant(&self, id: AgentId) -> Option<Record> {
         match &*self.routes.get(&id.get())? {
-            Route::Local(_) => None,
             Route::Dormant(record) => Some(record.clone()),
+            Route::Local(_) => None,
         }
     }
 
+    /// Whether the agent is here, awake or asleep.
     pub(crate) fn contains(&self, id: AgentId) -> bool {
         self.routes.contains_key(&id.get())
+    }
+
+    /// The way to the agent's node, under its entry's read lock. Whoever holds it must not touch the table.
+    pub(crate) fn read_way(&self, id: AgentId) -> Option<impl Deref<Target = Arc<dyn Way>> + '_> {
+        self.ways.get(&id.get())
+    }
+
+    pub(crate) fn way(&self, id: AgentId) -> Option<Arc<dyn Way>> {
+        self.read_way(id).map(|way| way.clone())
+    }
+
+    /// Routes to other nodes.
+    pub(crate) fn ways(&self) -> usize {
+        self.ways.len()
+    }
+
+    /// From now on messages go this way, unless they go another one already.
+    pub(crate) fn lead_away(&self, id: AgentId, way: &Arc<dyn Way>) {
+        self.ways.entry(id.get()).or_insert_with(|| way.clone());
+    }
+
+    /// From now on the cluster is asked for the way, if it is this one.
+    pub(crate) fn forget_way(&self, id: AgentId, way: &Arc<dyn Way>) {
+        self.ways.remove_if(&id.get(), |_, present| Arc::ptr_eq(present, way));
+    }
+
+    /// The same for all ways that are to be `forgotten`; each is asked while nobody sends on it.
+    pub(crate) fn forget_ways(&self, forgotten: impl Fn(&Arc<dyn Way>) -> bool) {
+        self.ways.retain(|_, way| !forgotten(way));
+    }
+
+    /// From now on the route leads `way`; each letter that waits in `cell` is handed to `forward` before anything is sent that way. Answers
+    /// the counters of what was handled here; `None` if the route does not lead to `cell`.
+    pub(crate) fn turn_away(
+        &self,
+        cell: &AgentCell,
+        way: &Arc<dyn Way>,
+        forward: impl FnMut(Letter),
+    ) -> Option<Tally> {
+        let Entry::Occupied(entry) = self.routes.entry(cell.id.get()) else { return None };
+        if !entry.get().leads_to(cell) {
+            return None;
+        }
+        // Under the lock of its entry: whoever sends next finds the way.
+        let tally = cell.vacate(forward);
+        self.ways.insert(cell.id.get(), way.clone());
+        entry.remove();
+        self.live.remove(cell);
+        Some(tally)
     }
 
     /// The cell of this key, and whether it was made now: by `make`, from what lies there of a dormant agent.
@@ -114,6 +149,8 @@ impl RouteTable {
                 let cell = Arc::new(make(None));
                 self.live.insert(cell.clone());
                 entry.insert(Route::Local(cell.clone()));
+                // It comes here, or whoever thinks so is told otherwise when it is claimed.
+                self.ways.remove(&id.get());
                 (cell, true)
             }
         }
@@ -194,5 +231,16 @@ impl Route {
 
     fn leads_to(&self, cell: &AgentCell) -> bool {
         self.local().is_some_and(|present| std::ptr::eq(&raw const **present, cell))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: an entry is a key and two words: there is one for every agent, awake or asleep.
+    #[test]
+    fn routes_are_small() {
+        assert_eq!(size_of::<(u128, Route)>(), 32);
     }
 }

@@ -63,6 +63,10 @@ async fn watch(
         tokio::select! {
             biased;
             () = options.stop.cancelled() => return Ok(Exit::Ok),
+            () = node.asked_to_leave() => {
+                options.say("leaving the cluster, and stopping in order");
+                return Ok(Exit::Ok);
+            }
             reason = node.exited() => return Err(gave_up(&reason)),
             end = node.feeds_over(), if feeds_left => {
                 feeds_left = false;
@@ -91,6 +95,11 @@ fn gave_up(reason: &ExitReason) -> CliError {
 /// Shows the tree and where to look, and leaves the address for other commands. Only people on a terminal are shown the token:
 /// elsewhere the standard error is a log, and the runtime file, which only this user can read, has it.
 fn announce(node: &RunningNode, options: &RunOptions) -> Option<super::Announced> {
+    if let Some((cluster, address)) = node.cluster().and_then(|cluster| Some((cluster, cluster.listening()?)))
+    {
+        let name = &cluster.config().name;
+        options.say(&format!("cluster         {name} at {address}; `nexus members` shows its nodes"));
+    }
     if let Some(address) = node.clients_address() {
         options.say(&format!("clients         ws://{address}{}", nexus_client::protocol::PATH));
     }
@@ -109,7 +118,8 @@ fn announce(node: &RunningNode, options: &RunOptions) -> Option<super::Announced
     } else {
         tracing::info!(url, node = &**node.node().name(), "node is up");
     }
-    match options.announce(node.node().name(), &url, node.token().cloned()) {
+    let cluster = node.cluster().map(|cluster| cluster.config().name.as_str());
+    match options.announce(node.node().name(), &url, cluster, node.token().cloned()) {
         Ok(announced) => Some(announced),
         Err(error) => {
             let remedy = "other commands need --url and a token (debug.token)";

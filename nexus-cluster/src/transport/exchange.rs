@@ -3,18 +3,16 @@
 //! Of two lives of a peer the newer one wins: its connection ends the older life's link, and a connection of an older one gets a line on
 //! which nothing is ever sent. One tick serves all links.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use nexus_actors::Node;
 use nexus_actors::agent::{AgentId, Request};
-use nexus_actors::route::remote::{Forwarded, Parcel, Remote};
+use nexus_actors::route::remote::{Claimed, Forwarded, Parcel, Remote, Way};
+use nexus_actors::{AgentError, Node};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
@@ -27,13 +25,22 @@ use crate::{NodeId, NodeName};
 
 /// Knows which node has an agent. Must not block.
 pub trait Locate: fmt::Debug + Send + Sync + 'static {
-    /// The other node that has the agent; `None` if it is this node's, or nobody's.
+    /// The other node that has the agent, or that is to start it; `None` if it is this node's, or nobody's.
     fn locate(&self, agent: AgentId, name: Option<&str>) -> Option<NodeName>;
 
-    /// Another number whenever an answer that named a node may be another one than before: such answers are remembered by the threads that
-    /// send, as long as this stays the same. `None`: they are not remembered. One atomic read, as it is asked with each message.
-    fn version(&self) -> Option<u64> {
-        None
+    /// The agent is to be started on this node: `None` if it may be, else the node where it lives.
+    fn claim(
+        &self,
+        agent: AgentId,
+        name: &Arc<str>,
+    ) -> BoxFuture<'static, Result<Option<NodeName>, AgentError>> {
+        let _ = (agent, name);
+        async { Ok(None) }.boxed()
+    }
+
+    /// The agent does not live on this node any more.
+    fn release(&self, agent: AgentId) {
+        let _ = agent;
     }
 }
 
@@ -45,10 +52,6 @@ impl Locate for StaticTable {
     fn locate(&self, agent: AgentId, _: Option<&str>) -> Option<NodeName> {
         self.0.get(&agent).cloned()
     }
-
-    fn version(&self) -> Option<u64> {
-        Some(0)
-    }
 }
 
 /// Who hears a service's events. Must not block: an actor's `cast`.
@@ -59,6 +62,7 @@ pub struct Gateway {
     me: Weak<Self>,
     node: Node,
     config: Arc<LinkConfig>,
+    table: Arc<dyn Locate>,
     peers: RwLock<BTreeMap<NodeName, Peer>>,
     services: RwLock<BTreeMap<Service, Listener>>,
     /// Held while a connection comes or goes and its services are told, so that they hear it in order.
@@ -74,69 +78,9 @@ struct Peer {
     connected: Option<u64>,
 }
 
-/// The way of a node to the others. Holds its gateway only as long as somebody else does.
+/// What the node knows of the gateway. Holds it only as long as somebody else does.
 #[derive(Debug)]
-struct Way {
-    gateway: Weak<Gateway>,
-    table: Arc<dyn Locate>,
-    /// Unique in the process: tells what threads remember of several nodes apart.
-    number: u64,
-}
-
-static WAYS: AtomicU64 = AtomicU64::new(1);
-
-/// What a thread remembers of an agent.
-#[derive(Clone, Debug)]
-struct Recent {
-    /// Of which [`Way`], as of which version of its table, and whom.
-    key: (u64, u64, AgentId),
-    link: Weak<Link>,
-}
-
-/// Agents that a thread remembers at most, and the places where one may be: from that of its key's lowest bits on.
-const RECENT: usize = 256;
-const RECENT_PLACES: usize = 4;
-
-thread_local! {
-    static RECENTLY: RefCell<Vec<Recent>> = const { RefCell::new(Vec::new()) };
-}
-
-impl Way {
-    fn new(gateway: &Weak<Gateway>, table: Arc<dyn Locate>) -> Self {
-        Self { gateway: gateway.clone(), table, number: WAYS.fetch_add(1, Ordering::Relaxed) }
-    }
-
-    /// Looked up once for many messages: a sender's next one is mostly for an agent that it has sent to before.
-    fn to(&self, agent: AgentId, name: Option<&str>) -> Option<Arc<Link>> {
-        // Read before the look, so that an answer is never taken for newer than it is.
-        let Some(version) = self.table.version() else { return self.find(agent, name) };
-        let home = usize::try_from(agent.get() % RECENT as u128).unwrap_or_default();
-        let key = (self.number, version, agent);
-        let known = RECENTLY.with_borrow(|recent| {
-            let places = (home..home + RECENT_PLACES).filter_map(|at| recent.get(at % RECENT));
-            places.filter(|known| known.key == key).find_map(|known| known.link.upgrade())
-        });
-        known.or_else(|| {
-            let link = self.find(agent, name)?;
-            RECENTLY.with_borrow_mut(|recent| {
-                if recent.is_empty() {
-                    recent.resize(RECENT, Recent { key: (0, 0, agent), link: Weak::new() });
-                }
-                // One that nobody will ask for again makes room, else the first.
-                let is_old = |at: &usize| (recent[*at].key.0, recent[*at].key.1) != (key.0, key.1);
-                let places = (home..home + RECENT_PLACES).map(|at| at % RECENT);
-                let at = places.into_iter().find(is_old).unwrap_or(home);
-                recent[at] = Recent { key, link: Arc::downgrade(&link) };
-            });
-            Some(link)
-        })
-    }
-
-    fn find(&self, agent: AgentId, name: Option<&str>) -> Option<Arc<Link>> {
-        let peer = self.table.locate(agent, name)?;
-        Some(self.gateway.upgrade()?.link(&peer))
-    }
-}
+struct Outside(Weak<Gateway>);
 
 /// One connection of a link.
 struct Strand {
@@ -164,11 +108,12 @@ impl Gateway {
             me: me.clone(),
             node: node.clone(),
             config: Arc::new(config),
+            table,
             peers: RwLock::default(),
             services: RwLock::default(),
             changing: Mutex::default(),
         });
-        node.set_remote(Arc::new(Way::new(&gateway.me, table)));
+        node.set_remote(Arc::new(Outside(Arc::downgrade(&gateway))));
         tokio::spawn(keep_time(Arc::downgrade(&gateway)));
         gateway
     }
@@ -230,33 +175,59 @@ async fn keep_time(gateway: Weak<Gateway>) {
     }
 }
 
-impl Remote for Way {
-    fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded {
-        match self.to(to, name) {
-            Some(link) => link.forward(to, name, parcel),
-            None => Forwarded::NotRemote(parcel),
-        }
+impl Remote for Outside {
+    fn way(&self, to: AgentId, name: Option<&str>) -> Option<Arc<dyn Way>> {
+        let gateway = self.0.upgrade()?;
+        let node = gateway.table.locate(to, name)?;
+        Some(gateway.link(&node))
     }
 
     fn publish(&self, group: &str, request: &Request) -> (u64, u64) {
-        let Some(gateway) = self.gateway.upgrade() else { return (0, 0) };
+        let Some(gateway) = self.0.upgrade() else { return (0, 0) };
         let links: Vec<_> = gateway.peers.read().values().map(|peer| peer.link.clone()).collect();
         let taken = links.iter().filter_map(|link| link.publish(group, request));
         taken.fold((0, 0), |(on, full), taken| if taken { (on + 1, full) } else { (on, full + 1) })
     }
 
-    fn queue(&self, to: AgentId, name: Option<&str>) -> Option<(u64, u64)> {
-        Some(self.to(to, name)?.queue())
-    }
-
-    fn room(&self, to: AgentId, name: Option<&str>) -> BoxFuture<'static, ()> {
-        let link = self.to(to, name);
+    fn claim(&self, id: AgentId, name: &Arc<str>) -> BoxFuture<'static, Result<Claimed, AgentError>> {
+        let Some(gateway) = self.0.upgrade() else { return async { Ok(Claimed::Here) }.boxed() };
+        let claiming = gateway.table.claim(id, name);
         async move {
-            if let Some(link) = link {
-                link.room().await;
-            }
+            Ok(match claiming.await? {
+                None => Claimed::Here,
+                Some(node) => Claimed::Elsewhere(gateway.link(&node)),
+            })
         }
         .boxed()
+    }
+
+    fn release(&self, id: AgentId) {
+        if let Some(gateway) = self.0.upgrade() {
+            gateway.table.release(id);
+        }
+    }
+}
+
+impl Way for Link {
+    fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded {
+        Self::forward(self, to, name, parcel)
+    }
+
+    fn queue(&self) -> (u64, u64) {
+        Self::queue(self)
+    }
+
+    fn room(&self) -> BoxFuture<'static, ()> {
+        Self::room(self)
+    }
+
+    fn is_quiet(&self) -> bool {
+        let LinkOverview { queued, unacknowledged, .. } = self.overview();
+        queued == 0 && unacknowledged == 0
+    }
+
+    fn node(&self) -> &str {
+        self.peer().as_str()
     }
 }
 
