@@ -47,7 +47,7 @@ impl Line for BenchLine {
             return Some(Outgoing::Control(ping));
         }
         let left = self.frames.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.ok().map(|_| Outgoing::Data(Bytes::from_static(&FRAME)))
+        left.ok().map(|_| Outgoing::Data([Bytes::new(), Bytes::from_static(&FRAME)]))
     }
 
     fn work(&self) -> &Notify {

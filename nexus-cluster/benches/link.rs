@@ -10,7 +10,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use nexus_actors::agent::{
     Agent, AgentId, AgentMessage, AgentSpec, AgentTemplate, Behaviors, Level, Payload, Request,
 };
@@ -19,7 +18,7 @@ use nexus_actors::store::Persist;
 use nexus_actors::{Node, NodeConfig};
 use nexus_cluster::transport::{
     CloseReason, Connection, Exchange as _, Gateway, Lane, Line, LinkConfig, Outgoing, StaticTable, envelope,
-    frame,
+    frame, reader::Reader,
 };
 use nexus_cluster::{NodeId, NodeName};
 use opentelemetry::global;
@@ -83,7 +82,7 @@ async fn pump(from: Arc<dyn Line>, to: Arc<dyn Line>) {
     loop {
         let arrived = match from.take() {
             Some(Outgoing::Control(bytes)) => to.arrived(Lane::Control, bytes),
-            Some(Outgoing::Data(bytes)) => to.arrived(Lane::Data, bytes),
+            Some(Outgoing::Data(pieces)) => to.arrived(Lane::Data, frame::join(&pieces)),
             None => {
                 from.work().notified().await;
                 continue;
@@ -155,21 +154,24 @@ fn row(what: &str, count: u64, took: Duration) {
 /// Encoding and decoding alone, on one thread.
 fn codec(lz4_min_bytes: usize) -> Duration {
     let (id, request) = (AgentId::of("b/0"), request(100));
+    let mut mentions = envelope::Mentions::default();
     let started = Instant::now();
     let mut left = TELLS;
     while left > 0 {
         let mut body = Vec::with_capacity(66_000);
+        mentions.clear();
         while body.len() < 65_536 && left > 0 {
             envelope::encode(&mut body, envelope::Kind::Tell, 0, None, |out| {
-                envelope::write_request(out, id, Some("b/0"), &request);
+                envelope::write_request(out, mentions.mention(id, Some("b/0")), &request);
             });
             left -= 1;
         }
-        let bytes: Bytes = frame::encode(&frame::Header::default(), &body, lz4_min_bytes);
-        let frame = frame::decode(&bytes, 1 << 20).expect("it is whole");
+        let pieces = frame::encode(&frame::Header::default(), &body.into(), lz4_min_bytes);
+        let frame = frame::decode(&frame::join(&pieces), 1 << 20).expect("it is whole");
+        let mut reader = Reader::new(&frame.body);
         for decoded in envelope::decode(&frame.body, Duration::ZERO) {
             let envelope = decoded.expect("it is whole");
-            std::hint::black_box(envelope::read_request(envelope.content, &frame.body).expect("it is whole"));
+            std::hint::black_box(reader.request(envelope.content).expect("it is whole"));
         }
     }
     started.elapsed()

@@ -14,7 +14,7 @@ use super::family::{AgentTemplate, Family};
 use super::hibernate::lifecycle::Phase;
 use super::hibernate::{Record, Turn};
 use super::id::AgentId;
-use super::inbox::{Inbox, Letter, Letters, Pushed};
+use super::inbox::{Inbox, Letter, Letters, Pushed, PushedAll};
 use super::keeper::Keeper;
 use super::level::Level;
 use super::message::{AgentMessage, HostMessage, Request};
@@ -336,6 +336,19 @@ impl AgentCell {
     pub(crate) fn push_waited(&self, letter: Letter) {
         if matches!(self.inbox().push(letter, u64::MAX), Pushed::Wake) {
             self.wake();
+        }
+    }
+
+    /// Enqueues those of `letters` that there is room for and leaves the others; dead-letters all if the agent has stopped.
+    pub(crate) fn push_all(&self, letters: &mut Letters, dead: &DeadLetters) {
+        match self.inbox().push_all(letters, self.limit()) {
+            PushedAll::Queued => {}
+            PushedAll::Wake => self.wake(),
+            PushedAll::Closed => {
+                for letter in letters.drain(..) {
+                    self.refuse(letter, dead);
+                }
+            }
         }
     }
 

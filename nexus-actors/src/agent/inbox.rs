@@ -61,6 +61,17 @@ pub(crate) enum Pushed {
     Closed(Letter),
 }
 
+/// What became of a push of many. Those that are left found no room, or the agent has ended for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushedAll {
+    /// The agent is scheduled already.
+    Queued,
+    /// The agent was idle: cast it a `Wake`.
+    Wake,
+    /// The agent has ended for good.
+    Closed,
+}
+
 #[derive(Debug)]
 pub(crate) struct Inbox {
     gate: Line<Mutex<Gate>>,
@@ -140,6 +151,40 @@ impl Inbox {
             gate.letters.reserve_exact(1);
         }
         gate.letters.push_back(letter);
+        pushed
+    }
+
+    /// Enqueues the oldest of `letters`, as many as there is room for, and leaves the others. The last one's receipt goes in, if any does.
+    pub(crate) fn push_all(&self, letters: &mut Letters, limit: u64) -> PushedAll {
+        let mut gate = self.gate.0.lock();
+        let pushed = match gate.state {
+            State::Scheduled => PushedAll::Queued,
+            State::Idle => PushedAll::Wake,
+            State::Closed => return PushedAll::Closed,
+        };
+        if (gate.room as usize) < letters.len() {
+            let room = limit.saturating_sub(self.queued_at(&gate));
+            gate.room = u32::try_from(room).unwrap_or(u32::MAX);
+        }
+        let count = letters.len().min(gate.room as usize);
+        if count == 0 {
+            return PushedAll::Queued;
+        }
+        gate.state = State::Scheduled;
+        gate.accepted += count as u64;
+        // It is at least as much.
+        gate.room -= u32::try_from(count).unwrap_or(u32::MAX);
+        if count < letters.len() {
+            let receipt = letters.back_mut().and_then(|last| last.answer.detach());
+            if let Some(receipt) = receipt {
+                letters[count - 1].answer.attach(receipt);
+            }
+            gate.letters.extend(letters.drain(..count));
+        } else if gate.letters.is_empty() {
+            std::mem::swap(&mut gate.letters, letters);
+        } else {
+            gate.letters.append(letters);
+        }
         pushed
     }
 

@@ -200,6 +200,12 @@ impl Request {
         self.extras.get_or_insert_default().trace.get_or_insert(trace);
     }
 
+    /// Whether it carries neither hints nor a trace.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.extras.is_none()
+    }
+
     /// What the sender knows about it; the defaults if it said nothing.
     #[must_use]
     pub fn hints(&self) -> Hints {

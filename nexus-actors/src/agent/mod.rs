@@ -41,7 +41,7 @@ pub(crate) use hibernate::lifecycle::Phase;
 pub(crate) use hibernate::{IdleWatch, Record, Watched};
 pub use host::{Agent, AgentState};
 pub use id::{AgentId, Target};
-pub(crate) use inbox::{Letter, Pushed};
+pub(crate) use inbox::{Letter, Letters, Pushed};
 pub use level::{Level, LevelGranted};
 pub use message::{AgentMessage, Hints, HostMessage, Operation, Request, Routing};
 pub use name_pattern::{

@@ -66,7 +66,7 @@ pub(crate) enum Answer {
     /// Nobody: the request was sent, not asked.
     Nobody,
     /// The same, and it came from another node, which hears when the letter is done with.
-    Delivered(#[expect(dead_code, reason = "it is there for what happens when it is dropped")] Receipt),
+    Delivered(Receipt),
     /// An asker on another node, which hears that the letter is taken when it is. Boxed to keep the others small.
     Remote(Box<(Arc<dyn Ticket>, Option<Receipt>)>),
     /// A Nexus `ask`.
@@ -170,6 +170,36 @@ impl Answer {
     pub(crate) fn channel() -> (Self, oneshot::Receiver<Reply>) {
         let (sender, receiver) = oneshot::channel();
         (Self::Asker(sender), receiver)
+    }
+
+    /// For an asker on another node, or nobody there.
+    pub(crate) fn remote(ticket: Option<Arc<dyn Ticket>>) -> Self {
+        ticket.map_or(Self::Nobody, |ticket| Self::Remote(Box::new((ticket, None))))
+    }
+
+    /// The letter of this [remote](Self::remote) answer brings `receipt` along, which is dropped with whatever has no place for it.
+    pub(crate) fn attach(&mut self, receipt: Receipt) {
+        match self {
+            Self::Nobody => *self = Self::Delivered(receipt),
+            Self::Remote(remote) => remote.1 = Some(receipt),
+            _ => {}
+        }
+    }
+
+    /// The receipt that its letter brought along, which it no longer does.
+    pub(crate) fn detach(&mut self) -> Option<Receipt> {
+        match self.take() {
+            Self::Delivered(receipt) => Some(receipt),
+            Self::Remote(mut remote) => {
+                let receipt = remote.1.take();
+                *self = Self::Remote(remote);
+                receipt
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 
     /// Whether somebody waits.

@@ -1,8 +1,8 @@
 //! The seam to other nodes: what leaves this one for an agent elsewhere, and what comes from there for an agent here.
 //!
 //! A message without a local route is offered to the node's [`Remote`], which takes it if another node has the agent. What comes in
-//! is [received](Node::receive) with a [`Receipt`] in its letter: whenever the letter is done with, however it ends, the receipt gives the
-//! sender's node its credit back. So a flood is bounded by what agents have consumed, not by what was read from a socket.
+//! is [received](Node::receive) in bundles, with a [`Receipt`] in the last letter: whenever that is done with, however it ends, the receipt
+//! gives the sender's node its credit back. So a flood is bounded by what agents have consumed, not by what was read from a socket.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::DeadLetterReason;
-use crate::agent::{AgentCell, AgentId, Answer, Letter, Reply, Request, Sent, Target};
+use crate::agent::{AgentCell, AgentId, Answer, Letter, Letters, Reply, Request, Sent, Target};
 use crate::error::AgentError;
 use crate::node::Node;
 
@@ -20,6 +20,10 @@ use crate::node::Node;
 pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// The way to the node that has the agent, or that is to start it; `None` if that is this node, or nobody knows it.
     fn way(&self, to: AgentId, name: Option<&str>) -> Option<Arc<dyn Way>>;
+
+    /// Sends `request` to the group of this name on every other node: to how many it is on its way, and for how many too much waits
+    /// already.
+    fn publish(&self, group: &str, request: &Request) -> (u64, u64);
 
     /// The agent is about to be started on this node. Asked before every start.
     fn claim(&self, id: AgentId, name: &Arc<str>) -> BoxFuture<'static, Result<Claimed, AgentError>>;
@@ -138,6 +142,24 @@ pub trait Ticket: fmt::Debug + Send + Sync + 'static {
     fn answer(&self, reply: Reply);
 }
 
+/// Messages from another node for one agent, in their order.
+#[derive(Debug, Default)]
+pub struct Bundle(Letters);
+
+impl Bundle {
+    /// Adds a message; an ask has a `ticket`.
+    pub fn add(&mut self, request: Request, ticket: Option<Arc<dyn Ticket>>) {
+        self.0.push_back(Letter { request, answer: Answer::remote(ticket) });
+    }
+
+    /// Gives room back beyond that for so many messages.
+    pub fn shrink(&mut self, messages: usize) {
+        if self.0.capacity() > messages {
+            self.0.shrink_to(messages);
+        }
+    }
+}
+
 /// Bytes that agents have consumed of what one peer sent.
 #[derive(Debug)]
 pub struct Credit {
@@ -216,44 +238,57 @@ impl Node {
         let _ = self.remote_slot().set(remote);
     }
 
-    /// A message from another node, for an agent here or one that a family makes. It is never passed on: an agent that is not here is
-    /// unknown. With `reject` it is rejected as if the agent's inbox were full. An ask has a `ticket`, and hears whatever becomes of it.
-    ///
-    /// # Errors
-    /// Those of [`Node::send`]; counted and answered already.
-    pub fn receive<T: Target + ?Sized>(
-        &self,
-        to: &T,
-        request: Request,
-        receipt: Receipt,
-        ticket: Option<Arc<dyn Ticket>>,
-        reject: bool,
-    ) -> Result<(), AgentError> {
-        let answer = match ticket {
-            None => Answer::Delivered(receipt),
-            Some(ticket) => Answer::Remote(Box::new((ticket, Some(receipt)))),
-        };
-        let letter = Letter { request, answer };
-        let rejected = if self.controls().sheds(&letter.request) {
-            Some(self.shed(to))
-        } else if reject {
-            self.routes().read(to.id()).map(|cell| cell.reject())
-        } else {
-            None
-        };
-        if let Some(error) = rejected {
-            letter.answer.send(Err(error.clone()));
-            return Err(error);
-        }
-        match self.try_local(to, letter) {
-            Sent::Done => Ok(()),
-            Sent::Failed(error) => Err(error),
-            Sent::Full(mut letter) => {
-                let answer = letter.answer.take();
-                let error = self.overloaded(to, letter);
-                answer.send(Err(error.clone()));
-                Err(error)
+    /// Takes messages from another node, for an agent here or one that a family makes, out of `bundle`. They are never passed on: an agent
+    /// that is not here is unknown. With `reject` they are rejected as if the agent's inbox were full. Whatever becomes of each is counted
+    /// here, and said to whoever asked; the receipt is dropped when the last one that was taken is done with.
+    pub fn receive<T: Target + ?Sized>(&self, to: &T, bundle: &mut Bundle, receipt: Receipt, reject: bool) {
+        let Bundle(letters) = bundle;
+        letters.retain_mut(|letter| {
+            let sheds = self.controls().sheds(&letter.request);
+            if sheds {
+                letter.answer.take().send(Err(self.shed(to)));
             }
+            !sheds
+        });
+        if let Some(last) = letters.back_mut() {
+            last.answer.attach(receipt);
+        }
+        let id = to.id();
+        while !letters.is_empty() {
+            let full = self.routes().read(id).map(|cell| {
+                if !reject {
+                    cell.push_all(letters, self.dead_letters());
+                }
+                // Answered below, without the route's lock.
+                (!letters.is_empty()).then(|| cell.clone())
+            });
+            match full {
+                Some(Some(cell)) => {
+                    letters.drain(..).for_each(|letter| letter.answer.send(Err(cell.reject())))
+                }
+                Some(None) => {}
+                None => self.receive_first(to, letters),
+            }
+        }
+    }
+
+    /// Hands what another node has published to the members of a group here. It is never passed on. What becomes of it is counted with each;
+    /// the receipt is dropped when the last of them is done with it. A group that is unknown here makes it a dead letter.
+    pub fn receive_published(&self, group: &str, request: Request, receipt: Receipt) {
+        if let Err(error) = self.publish_here(group, &request, Some(receipt)) {
+            let letter = Letter { request, answer: Answer::Nobody };
+            let _ = self.unroutable(group, letter, error, DeadLetterReason::UnknownGroup);
+        }
+    }
+
+    /// There is no route: the first letter makes the agent, if a family declares it.
+    #[cold]
+    fn receive_first<T: Target + ?Sized>(&self, to: &T, letters: &mut Letters) {
+        if let Some(letter) = letters.pop_front()
+            && let Sent::Full(mut letter) = self.try_local(to, letter)
+        {
+            let answer = letter.answer.take();
+            answer.send(Err(self.overloaded(to, letter)));
         }
     }
 
@@ -292,11 +327,16 @@ impl Node {
     }
 
     /// Sends a letter the way that its route leads, if it leads to another node.
-    pub(super) fn along<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Sent, Letter> {
+    pub(super) fn along<T: Target + ?Sized>(
+        &self,
+        id: AgentId,
+        to: &T,
+        letter: Letter,
+    ) -> Result<Sent, Letter> {
         let (forwarded, way) = {
             // Under the route's lock, like a push: a way that is forgotten has nobody on it.
-            let Some(way) = self.routes().read_way(to.id()) else { return Err(letter) };
-            match way.forward(to.id(), to.name(), Parcel(letter)) {
+            let Some(way) = self.routes().read_way(id) else { return Err(letter) };
+            match way.forward(id, to.name(), Parcel(letter)) {
                 Forwarded::Taken => return Ok(Sent::Done),
                 other => (other, way.clone()),
             }

@@ -7,22 +7,30 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{
-    AgentCell, Answer, Family, GROUP_PREFIX, Letter, Reply, Request, Sent, Target, check_name,
+    AgentCell, AgentId, Answer, Family, GROUP_PREFIX, Letter, Reply, Request, Sent, Target, check_name,
 };
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
+use crate::route::remote::Receipt;
 use crate::telemetry::TraceContext;
 
-/// How a published request fared.
+/// How a published request fared: what is known when [`Node::publish`] returns. Members here are counted one by one. Those of other nodes
+/// are not known here: it is on its way to each node once, and what becomes of it is counted there, by member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// Members it was enqueued for.
+    /// Members here that it was enqueued for.
     pub delivered: u64,
-    /// Members whose inbox was full.
+    /// Members here whose inbox was full.
     pub rejected: u64,
-    /// Members that have stopped meanwhile.
+    /// Members here that have stopped meanwhile.
     pub stopped: u64,
+    /// Other nodes that it is on its way to. If one of them is lost first, the request is in the dead letters here, under the group's name.
+    #[serde(default)]
+    pub nodes: u64,
+    /// Other nodes that it is not on its way to: too much waits for them already.
+    #[serde(default)]
+    pub nodes_full: u64,
 }
 
 impl Node {
@@ -111,19 +119,43 @@ impl Node {
         }
     }
 
-    /// Sends `request` to every agent that is in `group` now, and a copy to whoever [listens](Node::listen).
+    /// Sends `request` to every agent that is in `group` now, on this node and the others it is connected to, and a copy to whoever
+    /// [listens](Node::listen), here and there. It goes to each node once.
     ///
     /// # Errors
-    /// [`UnknownGroup`](AgentError::UnknownGroup).
+    /// [`UnknownGroup`](AgentError::UnknownGroup): this node does not know it. Nothing was sent. All nodes of a cluster know the same groups.
     pub fn publish(&self, group: &str, request: Request) -> Result<Published, AgentError> {
+        let mut request = request;
+        if let Some(trace) = TraceContext::current() {
+            request.join(trace);
+        }
+        let mut published = self.publish_here(group, &request, None)?;
+        if let Some(remote) = self.remote_slot().get() {
+            (published.nodes, published.nodes_full) = remote.publish(group, &request);
+        }
+        Ok(published)
+    }
+
+    /// The same on this node alone. The last member it is enqueued for has the receipt.
+    pub(super) fn publish_here(
+        &self,
+        group: &str,
+        request: &Request,
+        mut receipt: Option<Receipt>,
+    ) -> Result<Published, AgentError> {
         let members = self
             .groups()
             .present(group)
             .ok_or_else(|| AgentError::UnknownGroup { name: group.to_owned() })?;
-        self.groups().tell_listeners(group, &request);
+        self.groups().tell_listeners(group, request);
         let mut published = Published::default();
-        for member in members {
-            match self.dispatch(&member, letter(request.clone(), Answer::Nobody)) {
+        let last = members.len().saturating_sub(1);
+        for (number, member) in members.into_iter().enumerate() {
+            let mut letter = letter(request.clone(), Answer::Nobody);
+            if let Some(receipt) = receipt.take_if(|_| number == last) {
+                letter.answer.attach(receipt);
+            }
+            match self.dispatch(&member, letter) {
                 Ok(()) => published.delivered += 1,
                 Err(AgentError::Overloaded { .. }) => published.rejected += 1,
                 Err(_) => published.stopped += 1,
@@ -173,10 +205,11 @@ impl Node {
 
     #[inline]
     pub(super) fn try_deliver<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
-        if let Some(cell) = self.routes().read(to.id()) {
+        let id = to.id();
+        if let Some(cell) = self.routes().read(id) {
             return cell.push(letter, self.dead_letters());
         }
-        self.miss(to, letter)
+        self.miss(id, to, letter)
     }
 
     /// The same for a letter from another node: it goes to a third only when the agent is found there as it is claimed.
@@ -188,8 +221,7 @@ impl Node {
     }
 
     /// No route: perhaps it is a group's name, or another node has the agent.
-    #[cold]
-    fn miss<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+    fn miss<T: Target + ?Sized>(&self, id: AgentId, to: &T, letter: Letter) -> Sent {
         if let Some(group) = group_of(to) {
             return self.offer_to_group(group, letter);
         }
@@ -197,12 +229,12 @@ impl Node {
             Ok(sent) => return sent,
             Err(letter) => letter,
         };
-        let letter = match self.along(to, letter) {
+        let letter = match self.along(id, to, letter) {
             Ok(sent) => return sent,
             Err(letter) => letter,
         };
         // One that sleeps here is here.
-        if self.routes().contains(to.id()) {
+        if self.routes().contains(id) {
             return self.make(to, letter);
         }
         self.seek(to, letter).unwrap_or_else(|letter| self.make(to, letter))

@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nexus_actors::AgentError;
-use nexus_actors::agent::{AgentId, Hints, Payload, Reply, Request, Target as _};
+use nexus_actors::agent::{AgentId, Hints, Payload, Reply, Request};
 use nexus_actors::clock::Millis;
 use nexus_actors::telemetry::TraceContext;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::envelope::{self, Address, Kind};
+use super::envelope::{self, Address, EnvelopeError, Kind, Mention};
 use super::frame::{self, FrameError, HEADER_BYTES, Header};
+use super::reader::{CHUNK_BYTES, Reader};
 
 const BODY_MAX: usize = 1 << 20;
+
+/// A frame in one piece.
+fn encoded(header: &Header, body: &Bytes, lz4_min_bytes: usize) -> Bytes {
+    frame::join(&frame::encode(header, body, lz4_min_bytes))
+}
 
 fn header() -> Header {
     Header { hello: false, age_ms: 7, sequence: 3, ack: 2, limit: 1 << 40 }
@@ -30,10 +36,10 @@ fn body() -> Bytes {
     let mut body = Vec::new();
     let id = AgentId::of("kv/1");
     envelope::encode(&mut body, Kind::Tell, 0, None, |out| {
-        envelope::write_request(out, id, Some("kv/1"), &request())
+        envelope::write_request(out, Mention::First(Address::of(id, Some("kv/1"))), &request())
     });
     envelope::encode(&mut body, Kind::Ask, 9, Some(Duration::from_millis(250)), |out| {
-        envelope::write_request(out, id, None, &Request::query("q"));
+        envelope::write_request(out, Mention::Again(0), &Request::query("q"));
     });
     let replies: [Reply; 2] = [Ok(Payload::encode(&7).unwrap()), Err(AgentError::TimedOut { after_ms: 4 })];
     for reply in &replies {
@@ -46,7 +52,7 @@ fn body() -> Bytes {
 /// Everything there is to read in a frame, as a receiver would.
 fn read_all(bytes: &Bytes) -> Result<usize, String> {
     let frame = frame::decode(bytes, BODY_MAX).map_err(|error| error.to_string())?;
-    let mut count = 0;
+    let (mut count, mut reader) = (0, Reader::new(&frame.body));
     for decoded in envelope::decode(&frame.body, Duration::from_millis(frame.header.age_ms.into())) {
         let envelope = decoded.map_err(|error| error.to_string())?;
         match envelope.kind {
@@ -54,12 +60,11 @@ fn read_all(bytes: &Bytes) -> Result<usize, String> {
                 let _ = envelope::read_fence(envelope.content);
             }
             Kind::Tell | Kind::Ask => {
-                envelope::read_request(envelope.content, &frame.body).map_err(|error| error.to_string())?;
+                let (to, _) = reader.request(envelope.content).map_err(|error| error.to_string())?;
+                assert!(to < reader.targets().len());
             }
-            Kind::Reply => {
-                let _ =
-                    envelope::read_reply(envelope.content, &frame.body).map_err(|error| error.to_string())?;
-            }
+            Kind::Reply => drop(reader.reply(envelope.content).map_err(|error| error.to_string())?),
+            Kind::Publish => drop(reader.publication(envelope.content).map_err(|error| error.to_string())?),
             Kind::Cancel | Kind::Part => {}
         }
         count += 1;
@@ -72,7 +77,7 @@ fn read_all(bytes: &Bytes) -> Result<usize, String> {
 fn what_goes_in_comes_out() {
     let body = body();
     for lz4_min in [0, usize::MAX] {
-        let frame = frame::decode(&frame::encode(&header(), &body, lz4_min), BODY_MAX).unwrap();
+        let frame = frame::decode(&encoded(&header(), &body, lz4_min), BODY_MAX).unwrap();
         assert_eq!((frame.header, &frame.body), (header(), &body));
     }
     let envelopes: Vec<_> =
@@ -80,43 +85,56 @@ fn what_goes_in_comes_out() {
     let kinds: Vec<_> = envelopes.iter().map(|envelope| (envelope.kind, envelope.number)).collect();
     let expected = [(Kind::Tell, 0), (Kind::Ask, 9), (Kind::Reply, 9), (Kind::Reply, 9), (Kind::Cancel, 9)];
     assert_eq!(kinds, expected);
-    let (address, tell) = envelope::read_request(envelopes[0].content, &body).unwrap();
-    assert_eq!(address, Address::Name("kv/1"));
+    let mut reader = Reader::new(&body);
+    let (to, tell) = reader.request(envelopes[0].content).unwrap();
+    assert_eq!((to, reader.targets()), (0, &[Address::Name("kv/1")][..]));
     assert_eq!(
         (tell.operation, &tell.key, &tell.payload),
         (request().operation, &request().key, &request().payload)
     );
     assert_eq!((tell.trace(), tell.deadline(), tell.hints().priority), (request().trace(), None, 0.25));
-    let (address, ask) = envelope::read_request(envelopes[1].content, &body).unwrap();
-    assert_eq!((address.id(), &*ask.key), (AgentId::of("kv/1"), "q"));
+    let nobody = Reader::new(&body).request(envelopes[1].content);
+    assert_eq!(
+        nobody.err(),
+        Some(EnvelopeError::Content("target")),
+        "nobody was mentioned under this number"
+    );
+    let (to, ask) = reader.request(envelopes[1].content).unwrap();
+    assert_eq!((to, &*ask.key, reader.targets().len()), (0, "q", 1));
     assert_eq!(envelopes[1].deadline, Some(Duration::from_millis(200)));
-    let reply = |at: usize| envelope::read_reply(envelopes[at].content, &body).unwrap();
+    let mut reply = |at: usize| reader.reply(envelopes[at].content).unwrap();
     assert_eq!(reply(2), Ok(Payload::encode(&7).unwrap()));
     assert_eq!(reply(3), Err(AgentError::TimedOut { after_ms: 4 }));
 }
 
-/// Goal: a payload that fills its frame is not copied, and one that does not is: whoever keeps it keeps no frame.
+/// Goal: a payload that fills its frame is not copied, and one that does not is: whoever keeps a small one keeps a chunk of its like, and no
+/// frame.
 #[test]
 fn large_payloads_are_slices_and_small_ones_are_not() {
     let mut body = Vec::new();
-    for bytes in [100_000, 100] {
+    for bytes in [100_000, 1000].into_iter().chain([100; 30]) {
         let request = Request::update("k", Payload::from_msgpack(vec![1; bytes].into()));
         envelope::encode(&mut body, Kind::Tell, 0, None, |out| {
-            envelope::write_request(out, AgentId::of("a"), None, &request);
+            envelope::write_request(out, Mention::First(Address::Id(AgentId::of("a"))), &request);
         });
     }
     let body = Bytes::from(body);
-    let within = |payload: &Payload| body.as_ptr_range().contains(&payload.bytes().as_ptr());
-    let sliced: Vec<_> = envelope::decode(&body, Duration::ZERO)
-        .map(|envelope| within(&envelope::read_request(envelope.unwrap().content, &body).unwrap().1.payload))
+    let mut reader = Reader::new(&body);
+    let payloads: Vec<_> = envelope::decode(&body, Duration::ZERO)
+        .map(|envelope| reader.request(envelope.unwrap().content).unwrap().1.payload)
         .collect();
-    assert_eq!(sliced, [true, false]);
+    let within = |payload: &Payload| body.as_ptr_range().contains(&payload.bytes().as_ptr());
+    assert_eq!(payloads.iter().map(within).collect::<Vec<_>>(), [vec![true], vec![false; 31]].concat());
+    let starts: Vec<_> = payloads[2..].iter().map(|payload| payload.bytes().as_ptr().addr()).collect();
+    let chunks = starts.chunk_by(|one, next| *next == one + 100).map(<[_]>::len);
+    assert!(chunks.clone().all(|payloads| payloads * 100 <= 2 * CHUNK_BYTES), "{chunks:?}");
+    assert!(chunks.count() <= 3, "ten share a chunk");
 }
 
 /// Goal: every way to be no frame has its name, and sizes are judged before anything is allocated for them.
 #[test]
 fn what_is_no_frame_is_named() {
-    let good = frame::encode(&header(), &vec![0; 10_000], 100);
+    let good = encoded(&header(), &vec![0; 10_000].into(), 100);
     let with = |at: usize, value: u8| {
         let mut bytes = good.to_vec();
         bytes[at] = value;
@@ -151,8 +169,7 @@ fn seeded_fuzz_of_frames() {
     let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &key));
     let noise = proptest::collection::vec(any::<u8>(), 0..96);
-    let (plain, packed) =
-        (frame::encode(&header(), &body(), usize::MAX), frame::encode(&header(), &body(), 0));
+    let (plain, packed) = (encoded(&header(), &body(), usize::MAX), encoded(&header(), &body(), 0));
     let strategy = (noise, 0..4u8, any::<prop::sample::Index>(), any::<bool>());
     runner
         .run(&strategy, |(noise, method, at, keep)| {
@@ -176,7 +193,7 @@ fn seeded_fuzz_of_frames() {
             if method == 3 {
                 // The body alone is harmed, and its sender meant it: the checksum is that of the harmed body.
                 let body = Bytes::from(bytes.split_off(HEADER_BYTES));
-                let _ = read_all(&frame::encode(&header(), &body, usize::MAX));
+                let _ = read_all(&encoded(&header(), &body, usize::MAX));
             } else {
                 prop_assert_eq!(read_all(&bytes.into()).is_ok(), !harmed);
             }

@@ -1,36 +1,37 @@
 //! Envelopes: what agents say to each other, one after the other in the body of a [frame](super::frame). Pure.
 //!
 //! ```text
-//! 0   kind     1   tell, ask, reply, cancel, part, fence
+//! 0   kind     1   tell, ask, reply, cancel, part, fence, publish
 //! 1   request  8   number of the ask that this is, answers or cancels, or of the envelope that this is a part of; else 0
 //! 9   deadline 4   milliseconds left when the frame was opened; 0 for none
 //! 13  length   4   of the content that follows
 //! ```
 //!
-//! A tell's or ask's content is its target (a length and a name, or a zero and the 16 bytes of an [`AgentId`]), the operation, the key,
-//! hints and trace if there are any, and to the end the payload, which is MessagePack already. The header and the parts of a request are laid by hand:
-//! the payload is never encoded a second time. A fence's content is the 16 bytes of an [`AgentId`]. A reply's content is a payload or an error. A part's is a stretch of an envelope that is
+//! A tell's or ask's content is a byte that says what follows, its target, the key, hints and trace if there are any, and to the end the
+//! payload, which is MessagePack already. The header and the parts of a request are laid by hand: the payload is never encoded a second
+//! time. A target is named once in a body, by its name (a length and bytes) or by the 16 bytes of an [`AgentId`]; envelopes after it
+//! say which of the targets named so far they are for (two bytes), so that neither end looks at a name again, and a receiver has
+//! what belongs together without searching for it. A fence's content is the 16 bytes of an [`AgentId`]. A reply's content is a payload or an error. A part's is a stretch of an envelope that is
 //! larger than a frame; parts of one envelope follow each other, so that a receiver puts one together at a time.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use nexus_actors::AgentError;
-use nexus_actors::agent::{AgentId, Hints, NAME_BYTES_MAX, Operation, Payload, Reply, Request, Target};
-use nexus_actors::telemetry::TraceContext;
+use nexus_actors::agent::{AgentId, Hints, NAME_BYTES_MAX, Reply, Request, Target};
 use thiserror::Error;
 
-use super::frame::{array, u32_at, u64_at};
+use super::frame::{u32_at, u64_at};
 
 /// Bytes before the content.
 pub const HEADER_BYTES: usize = 17;
 
 /// Set with the operation if hints or a trace follow the key.
-const HAS_EXTRAS: u8 = 0x80;
+pub(super) const HAS_EXTRAS: u8 = 0x80;
 
-/// A payload is left where it came, in its frame, if it is at least this part of it. A smaller one is copied: an agent that keeps it
-/// would keep the whole frame.
-const SLICED_MIN_PART: usize = 4;
+/// Set with the operation: how the target is mentioned.
+pub(super) const MENTION: u8 = 0x30;
+pub(super) const BY_NAME: u8 = 0x00;
+pub(super) const BY_ID: u8 = 0x10;
+pub(super) const AGAIN: u8 = 0x20;
 
 /// What an envelope is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub enum Kind {
     Part = 5,
     /// Answered when all before it, of the sender to an agent, has come where the agent lives.
     Fence = 6,
+    /// A request for all members of a group, which stands where the target does. It is no target that is mentioned again.
+    Publish = 7,
 }
 
 /// Why a body is no sequence of envelopes. The connection has a broken or hostile end.
@@ -64,13 +67,88 @@ pub enum EnvelopeError {
     Content(&'static str),
 }
 
-/// Whom a request is for, as it travels.
+/// Whom a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address<'a> {
     /// By name: a family may make the agent.
     Name(&'a str),
     /// By key: only an agent that is known.
     Id(AgentId),
+}
+
+/// The same as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mention<'a> {
+    /// For the first time in its body.
+    First(Address<'a>),
+    /// The target that was the so many-th to be mentioned in this body, from 0.
+    Again(u16),
+}
+
+/// Which targets the body at hand has mentioned: the sender's side of a [`Reader`](super::reader::Reader). Of those whose keys fall on the same places the latest are
+/// remembered, and others are mentioned anew.
+#[derive(Debug)]
+pub struct Mentions {
+    /// From the place of the key's lowest bits on: the body in which it was mentioned, and its number there.
+    known: Box<[(AgentId, u32, u16); MENTIONS_KNOWN]>,
+    body: u32,
+    next: u16,
+}
+
+/// Targets remembered at most; a power of two.
+const MENTIONS_KNOWN: usize = 256;
+/// Places where a target may be.
+const MENTION_PLACES: usize = 8;
+
+impl Default for Mentions {
+    fn default() -> Self {
+        Self { known: Box::new([(AgentId::from_key(0), 0, 0); MENTIONS_KNOWN]), body: 1, next: 0 }
+    }
+}
+
+impl Mentions {
+    /// A new body begins.
+    pub fn clear(&mut self) {
+        self.next = 0;
+        self.body = self.body.wrapping_add(1);
+        if self.body == 0 {
+            *self = Self::default();
+        }
+    }
+
+    /// How the next envelope is to mention a target.
+    #[inline]
+    pub fn mention<'a>(&mut self, id: AgentId, name: Option<&'a str>) -> Mention<'a> {
+        let home = usize::try_from(id.get() % MENTIONS_KNOWN as u128).unwrap_or_default();
+        let mut free = home;
+        for place in 0..MENTION_PLACES {
+            let at = (home + place) % MENTIONS_KNOWN;
+            let (known, body, number) = self.known[at];
+            if body != self.body {
+                free = at;
+                break;
+            }
+            if known == id {
+                return Mention::Again(number);
+            }
+        }
+        // Numbers that do not fit are those of targets that are mentioned each time anew.
+        if self.next < u16::MAX {
+            self.known[free] = (id, self.body, self.next);
+            self.next += 1;
+        }
+        Mention::First(Address::of(id, name))
+    }
+}
+
+impl<'a> Address<'a> {
+    /// By name where it is known.
+    #[must_use]
+    pub fn of(id: AgentId, name: Option<&'a str>) -> Self {
+        // One that is too long is no agent's.
+        let name = name.filter(|name| (1..=NAME_BYTES_MAX).contains(&name.len()));
+        name.map_or(Self::Id(id), Self::Name)
+    }
 }
 
 impl Target for Address<'_> {
@@ -137,6 +215,7 @@ fn split(bytes: &[u8], age: Duration) -> Result<Envelope<'_>, EnvelopeError> {
         4 => Kind::Cancel,
         5 => Kind::Part,
         6 => Kind::Fence,
+        7 => Kind::Publish,
         unknown => return Err(EnvelopeError::Kind(unknown)),
     };
     let length = u32_at(bytes, 13) as usize;
@@ -173,28 +252,35 @@ pub fn encode(
 }
 
 /// Appends the content of a tell or an ask. The deadline among its hints is left out: it is one of the sender's clock.
-pub fn write_request(out: &mut Vec<u8>, id: AgentId, name: Option<&str>, request: &Request) {
-    match name.and_then(|name| Some((name, u8::try_from(name.len()).ok().filter(|length| *length > 0)?))) {
-        Some((name, length)) => {
-            out.push(length);
+pub fn write_request(out: &mut Vec<u8>, to: Mention<'_>, request: &Request) {
+    let extras = if request.is_plain() { None } else { extras(request) };
+    let form = match to {
+        Mention::First(Address::Name(_)) => BY_NAME,
+        Mention::First(Address::Id(_)) => BY_ID,
+        Mention::Again(_) => AGAIN,
+    };
+    out.push(request.operation as u8 | form | if extras.is_some() { HAS_EXTRAS } else { 0 });
+    match to {
+        Mention::First(Address::Name(name)) => {
+            out.push(u8::try_from(name.len()).expect("an agent's name has 255 bytes at most"));
             out.extend_from_slice(name.as_bytes());
         }
-        None => {
-            out.push(0);
-            out.extend_from_slice(&id.get().to_le_bytes());
-        }
+        Mention::First(Address::Id(id)) => out.extend_from_slice(&id.get().to_le_bytes()),
+        Mention::Again(number) => out.extend_from_slice(&number.to_le_bytes()),
     }
-    let hints = Hints { deadline: None, ..request.hints() };
-    let extras = (hints, request.trace());
-    let extras = (extras != (Hints::default(), None)).then(|| rmp_serde::to_vec(&extras));
-    // Numbers and unit variants: there is nothing in them that could not be encoded.
-    let extras = extras.and_then(Result::ok);
-    out.push(request.operation as u8 | if extras.is_some() { HAS_EXTRAS } else { 0 });
     write_part(out, request.key.as_bytes());
     if let Some(extras) = extras {
         write_part(out, &extras);
     }
     out.extend_from_slice(request.payload.bytes());
+}
+
+#[cold]
+fn extras(request: &Request) -> Option<Vec<u8>> {
+    let hints = Hints { deadline: None, ..request.hints() };
+    let extras = (hints, request.trace());
+    // Numbers and unit variants: there is nothing in them that could not be encoded.
+    (extras != (Hints::default(), None)).then(|| rmp_serde::to_vec(&extras).ok()).flatten()
 }
 
 /// Appends the content of a reply.
@@ -212,40 +298,6 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
     }
 }
 
-/// The target and the request of a tell's or ask's `content`, which lies in `body`.
-///
-/// # Errors
-/// [`EnvelopeError::Content`] names the part that is malformed.
-pub fn read_request<'a>(content: &'a [u8], body: &Bytes) -> Result<(Address<'a>, Request), EnvelopeError> {
-    let mut rest = content;
-    let address = match usize::from(take(&mut rest, 1, "target")?[0]) {
-        0 => {
-            let key = u128::from_le_bytes(array(take(&mut rest, 16, "target")?, 0));
-            Address::Id(AgentId::from_key(key))
-        }
-        length => Address::Name(text(take(&mut rest, length, "target")?, "target")?),
-    };
-    let flags = take(&mut rest, 1, "operation")?[0];
-    let operation = match flags & !HAS_EXTRAS {
-        0 => Operation::Query,
-        1 => Operation::Update,
-        2 => Operation::Action,
-        _ => return Err(EnvelopeError::Content("operation")),
-    };
-    let key = text(read_part(&mut rest, "key")?, "key")?;
-    let extras = if flags & HAS_EXTRAS == 0 { None } else { Some(read_part(&mut rest, "hints")?) };
-    let mut request = Request::new(operation, key, Payload::from_msgpack(own(rest, body)));
-    if let Some(extras) = extras {
-        let (hints, trace): (Hints, Option<TraceContext>) =
-            rmp_serde::from_slice(extras).map_err(|_| EnvelopeError::Content("hints"))?;
-        request = request.with_hints(Hints { deadline: None, ..hints });
-        if let Some(trace) = trace {
-            request = request.with_trace(trace);
-        }
-    }
-    Ok((address, request))
-}
-
 /// Appends the content of a fence.
 pub fn write_fence(out: &mut Vec<u8>, id: AgentId) {
     out.extend_from_slice(&id.get().to_le_bytes());
@@ -260,52 +312,10 @@ pub fn read_fence(content: &[u8]) -> Result<AgentId, EnvelopeError> {
     Ok(AgentId::from_key(u128::from_le_bytes(key)))
 }
 
-/// The reply in `content`, which lies in `body`.
-///
-/// # Errors
-/// [`EnvelopeError::Content`].
-pub fn read_reply(content: &[u8], body: &Bytes) -> Result<Reply, EnvelopeError> {
-    match content.split_first() {
-        Some((0, payload)) => Ok(Ok(Payload::from_msgpack(own(payload, body)))),
-        Some((1, error)) => {
-            let error: AgentError =
-                rmp_serde::from_slice(error).map_err(|_| EnvelopeError::Content("error"))?;
-            Ok(Err(error))
-        }
-        _ => Err(EnvelopeError::Content("reply")),
-    }
-}
-
-/// `part`, which lies in `body`: a slice of it, or a copy.
-fn own(part: &[u8], body: &Bytes) -> Bytes {
-    if part.is_empty() {
-        Bytes::new()
-    } else if part.len() >= body.len() / SLICED_MIN_PART {
-        body.slice_ref(part)
-    } else {
-        Bytes::copy_from_slice(part)
-    }
-}
-
 fn write_part(out: &mut Vec<u8>, part: &[u8]) {
     let length = u32::try_from(part.len()).expect("a part is far shorter than 4 GiB");
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(part);
-}
-
-fn read_part<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<&'a [u8], EnvelopeError> {
-    let length = u32_at(take(rest, 4, what)?, 0) as usize;
-    take(rest, length, what)
-}
-
-fn take<'a>(rest: &mut &'a [u8], length: usize, what: &'static str) -> Result<&'a [u8], EnvelopeError> {
-    let (taken, left) = rest.split_at_checked(length).ok_or(EnvelopeError::Content(what))?;
-    *rest = left;
-    Ok(taken)
-}
-
-fn text<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a str, EnvelopeError> {
-    std::str::from_utf8(bytes).map_err(|_| EnvelopeError::Content(what))
 }
 
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize, "a name's length is one byte");

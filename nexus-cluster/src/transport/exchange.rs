@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use nexus_actors::agent::AgentId;
+use nexus_actors::agent::{AgentId, Request};
 use nexus_actors::route::remote::{Asker, Claimed, Forwarded, Parcel, Remote, Way};
 use nexus_actors::{AgentError, Node};
 use parking_lot::{Mutex, RwLock};
@@ -180,6 +180,13 @@ impl Remote for Outside {
         let gateway = self.0.upgrade()?;
         let node = gateway.table.locate(to, name)?;
         Some(gateway.link(&node))
+    }
+
+    fn publish(&self, group: &str, request: &Request) -> (u64, u64) {
+        let Some(gateway) = self.0.upgrade() else { return (0, 0) };
+        let links: Vec<_> = gateway.peers.read().values().map(|peer| peer.link.clone()).collect();
+        let taken = links.iter().filter_map(|link| link.publish(group, request));
+        taken.fold((0, 0), |(on, full), taken| if taken { (on + 1, full) } else { (on, full + 1) })
     }
 
     fn claim(&self, id: AgentId, name: &Arc<str>) -> BoxFuture<'static, Result<Claimed, AgentError>> {

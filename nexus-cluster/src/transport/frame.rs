@@ -10,7 +10,7 @@
 //! 20   sequence 8  of this frame, from 1; 0 if it has none; in a hello the session that its sender would resume, or 0
 //! 28   ack      8  the highest sequence that its sender has received without a gap
 //! 36   limit    8  bytes of bodies that its sender takes in all, since the session began
-//! 44   checksum 8  xxh3-64 of all that is before and after it
+//! 44   checksum 8  xxh3-64 of the body, with that of the header before this as its seed
 //! 52   body
 //! ```
 //!
@@ -19,7 +19,7 @@
 
 use bytes::Bytes;
 use thiserror::Error;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 52;
@@ -101,44 +101,45 @@ pub enum FrameError {
     },
 }
 
-/// The frame of `header` and `body`, compressed if it is at least `lz4_min_bytes` long and gets a tenth shorter by it.
+/// The frame of `header` and `body`, compressed if it is at least `lz4_min_bytes` long and gets a tenth shorter by it. In two pieces,
+/// so that the body is not copied.
 ///
 /// # Panics
 /// If the body is 4 GiB long or longer: a link's limits are far below.
 #[must_use]
-pub fn encode(header: &Header, body: &[u8], lz4_min_bytes: usize) -> Bytes {
-    let mut packed = None;
-    if body.len() >= lz4_min_bytes {
-        let mut frame = vec![0; HEADER_BYTES + lz4_flex::block::get_maximum_output_size(body.len())];
-        // It fails only for want of room, and there is as much as can be needed.
-        if let Ok(length) = lz4_flex::block::compress_into(body, &mut frame[HEADER_BYTES..])
-            && length < body.len() - body.len() / 10
-        {
-            frame.truncate(HEADER_BYTES + length);
-            packed = Some(frame);
-        }
-    }
-    let lz4 = if packed.is_some() { LZ4 } else { 0 };
-    let mut frame = packed.unwrap_or_else(|| {
-        let mut frame = Vec::with_capacity(HEADER_BYTES + body.len());
-        frame.resize(HEADER_BYTES, 0);
-        frame.extend_from_slice(body);
-        frame
-    });
+pub fn encode(header: &Header, body: &Bytes, lz4_min_bytes: usize) -> [Bytes; 2] {
+    let packed = if body.len() >= lz4_min_bytes { pack(body) } else { None };
     let length = |bytes: usize| u32::try_from(bytes).expect("a body is far shorter than 4 GiB").to_le_bytes();
+    let lz4 = if packed.is_some() { LZ4 } else { 0 };
     let hello = if header.hello { HELLO } else { 0 };
-    let (body_length, raw) = (length(frame.len() - HEADER_BYTES), length(body.len()));
-    frame[..4].copy_from_slice(&MAGIC);
-    frame[4] = lz4 | hello;
-    frame[8..12].copy_from_slice(&header.age_ms.to_le_bytes());
-    frame[12..16].copy_from_slice(&body_length);
-    frame[16..20].copy_from_slice(&raw);
-    frame[20..28].copy_from_slice(&header.sequence.to_le_bytes());
-    frame[28..36].copy_from_slice(&header.ack.to_le_bytes());
-    frame[36..44].copy_from_slice(&header.limit.to_le_bytes());
-    let sum = checksum(&frame);
-    frame[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
-    frame.into()
+    let raw = length(body.len());
+    let body = packed.unwrap_or_else(|| body.clone());
+    let mut head = [0; HEADER_BYTES];
+    head[..4].copy_from_slice(&MAGIC);
+    head[4] = lz4 | hello;
+    head[8..12].copy_from_slice(&header.age_ms.to_le_bytes());
+    head[12..16].copy_from_slice(&length(body.len()));
+    head[16..20].copy_from_slice(&raw);
+    head[20..28].copy_from_slice(&header.sequence.to_le_bytes());
+    head[28..36].copy_from_slice(&header.ack.to_le_bytes());
+    head[36..44].copy_from_slice(&header.limit.to_le_bytes());
+    let sum = checksum(&head, &body);
+    head[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+    [Bytes::copy_from_slice(&head), body]
+}
+
+fn pack(body: &[u8]) -> Option<Bytes> {
+    let mut packed = vec![0; lz4_flex::block::get_maximum_output_size(body.len())];
+    // It fails only for want of room, and there is as much as can be needed.
+    let length = lz4_flex::block::compress_into(body, &mut packed).ok()?;
+    packed.truncate(length);
+    (length < body.len() - body.len() / 10).then(|| packed.into())
+}
+
+/// A frame in one piece.
+#[must_use]
+pub fn join(pieces: &[Bytes; 2]) -> Bytes {
+    pieces.concat().into()
 }
 
 /// The frame that `bytes` are, with a body of `body_bytes_max` at most. Allocates only to decompress, once the checksum is right, and
@@ -164,7 +165,7 @@ pub fn decode(bytes: &Bytes, body_bytes_max: usize) -> Result<Frame, FrameError>
     if length != present || raw > body_bytes_max || !plausible {
         return Err(FrameError::Length { length, raw, present, limit: body_bytes_max });
     }
-    if checksum(bytes) != u64_at(bytes, CHECKSUM_AT) {
+    if checksum(&bytes[..HEADER_BYTES], &bytes[HEADER_BYTES..]) != u64_at(bytes, CHECKSUM_AT) {
         return Err(FrameError::Checksum);
     }
     let body = if is_lz4 {
@@ -183,11 +184,8 @@ pub fn decode(bytes: &Bytes, body_bytes_max: usize) -> Result<Frame, FrameError>
     Ok(Frame { header, body })
 }
 
-fn checksum(frame: &[u8]) -> u64 {
-    let mut hasher = Xxh3::new();
-    hasher.update(&frame[..CHECKSUM_AT]);
-    hasher.update(&frame[HEADER_BYTES..]);
-    hasher.digest()
+fn checksum(head: &[u8], body: &[u8]) -> u64 {
+    xxh3_64_with_seed(body, xxh3_64(&head[..CHECKSUM_AT]))
 }
 
 /// `N` bytes at `at`, which are there.

@@ -24,6 +24,7 @@ pub mod envelope;
 mod exchange;
 pub mod frame;
 mod link;
+pub mod reader;
 pub mod sim;
 #[cfg(test)]
 mod two_nodes_test;
@@ -110,8 +111,8 @@ pub enum CloseReason {
 pub enum Outgoing {
     /// A whole message of the control lane.
     Control(Bytes),
-    /// A whole frame of the data lane.
-    Data(Bytes),
+    /// A whole frame of the data lane, in two pieces that follow each other: so its body is not copied for its header.
+    Data([Bytes; 2]),
 }
 
 /// Carries bytes between nodes. Dials again after a loss, with jitter.

@@ -9,7 +9,7 @@ use nexus_actors::agent::{
 };
 use nexus_actors::clock::Clock;
 use nexus_actors::rng::Seed;
-use nexus_actors::route::DeadLetterReason;
+use nexus_actors::route::{DeadLetterReason, GroupSpec, Published};
 use nexus_actors::store::Persist;
 use nexus_actors::{AgentError, Node, NodeConfig};
 use opentelemetry::global;
@@ -102,6 +102,8 @@ async fn site(network: &Network, own: &str, incarnation: u64, config: LinkConfig
     behaviors.register::<Scribe>("scribe");
     let node = Node::new(NodeConfig::default(), behaviors, Clock::start_at(0), &global::meter("test"));
     let gate = Arc::new(Semaphore::new(0));
+    let members = vec![format!("{own}/*").parse().unwrap()];
+    node.declare_group(GroupSpec { name: "scribes".into(), members, balance: None });
     for index in 0..2 {
         let template = AgentTemplate {
             behavior: "scribe".into(),
@@ -323,6 +325,37 @@ async fn partitions_heal() {
     }
     assert!(network.connections() > 1);
     assert_eq!(dead(&a, DeadLetterReason::NodeLost), 0);
+}
+
+/// Goal: what is published reaches the members and the listeners on all nodes, in order with what is sent; what is known of it is said; and
+/// what was under way to a node that is lost is among the dead letters.
+#[tokio::test(start_paused = true)]
+async fn what_is_published_reaches_all_nodes() {
+    let (network, a, b) = two(Faults::default(), LinkConfig::default()).await;
+    let mut heard = b.node.listen("scribes").unwrap();
+    a.node.send("b/0", add(1)).unwrap();
+    let published = a.node.publish("scribes", add(2)).unwrap();
+    assert_eq!(published, Published { delivered: 2, nodes: 1, ..Published::default() });
+    a.node.send("b/0", add(3)).unwrap();
+    let large = Payload::encode(&"x".repeat(1 << 20)).unwrap();
+    a.node.publish("scribes", Request::action("echo", large)).unwrap();
+    assert_eq!(listed(&a, "b/0").await, [1, 2, 3]);
+    for (from, agent) in [(&a, "b/1"), (&b, "a/0"), (&b, "a/1")] {
+        assert_eq!(listed(from, agent).await, [2], "{agent}");
+    }
+    assert_eq!(heard.recv().await.unwrap().payload, add(2).payload);
+    let unknown = a.node.publish("nobody", add(1));
+    assert_eq!(unknown, Err(AgentError::UnknownGroup { name: "nobody".into() }));
+
+    network.crash(&b.id.name);
+    assert_eq!(a.node.publish("scribes", add(4)).unwrap().nodes, 1, "it may come back");
+    pass(Duration::from_secs(16)).await;
+    assert_eq!(a.node.publish("scribes", add(5)).unwrap().nodes, 0);
+    let (dead_letters, _) = a.node.dead_letters().page(0, usize::MAX);
+    let lost: Vec<_> = dead_letters.iter().map(|letter| (&*letter.target, letter.reason)).collect();
+    assert_eq!(lost, [("scribes", DeadLetterReason::NodeLost)]);
+    balanced(&a);
+    balanced(&b);
 }
 
 fn seeds(count: u64) -> Vec<u64> {

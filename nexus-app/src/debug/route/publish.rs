@@ -46,6 +46,10 @@ pub(crate) struct PublishedView {
     rejected: u64,
     /// Agents that have stopped.
     stopped: u64,
+    /// Other nodes that it is on its way to; what their agents do with it is counted there.
+    nodes: u64,
+    /// Other nodes for which too much waits already.
+    nodes_full: u64,
 }
 
 /// Puts a request into the inbox of every agent that is in a group now.
@@ -80,6 +84,8 @@ pub(crate) async fn publish(
             delivered: published.delivered,
             rejected: published.rejected,
             stopped: published.stopped,
+            nodes: published.nodes,
+            nodes_full: published.nodes_full,
         }),
     ))
 }

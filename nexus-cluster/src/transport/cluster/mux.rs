@@ -12,9 +12,11 @@
 //! window is ever between a line and the gateway.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -23,7 +25,7 @@ use ractor::ActorRef;
 use ractor_cluster::{BoxRead, BoxWrite};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::config::{Limits, Timing};
 use super::core::ConnId;
@@ -37,8 +39,11 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// A frame from so many bytes on is written from where it lies.
 const COPY_BYTES_MAX: usize = 8 * 1024;
 
-/// Bytes that are read at once.
-const READ_BYTES: usize = 64 * 1024;
+/// Bytes that are read at once: some frames, so that little of what is read is the beginning of one that is copied for its end.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Woken so soon after it has written, the writer expects more of the same.
+const BURST: Duration = Duration::from_micros(20);
 
 /// How long the last word may take before the stream is cut.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -152,7 +157,7 @@ pub(super) async fn run(
         conn,
         limits,
         out: BytesMut::with_capacity(2 * BATCH_BYTES),
-        piece: BytesMut::with_capacity(READ_BYTES),
+        piece: BytesMut::with_capacity(PIPE_BYTES),
         ready_said: false,
         handled_said: 0,
         window: Window::default(),
@@ -230,14 +235,14 @@ impl Writer<'_> {
     async fn run(&mut self, heartbeat: Duration) -> CloseReason {
         let mut beat = interval(heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut quiet = false;
+        let (mut quiet, mut written) = (false, Instant::now());
         loop {
             match self.turn().await {
                 Err(reason) => return reason,
                 Ok(true) => {
-                    quiet = false;
+                    (quiet, written) = (false, Instant::now());
                     // The runtime's other tasks have their turn even if the socket takes everything at once.
-                    tokio::task::consume_budget().await;
+                    requeue().await;
                     continue;
                 }
                 Ok(false) => {}
@@ -257,7 +262,12 @@ impl Writer<'_> {
                     Ok(0) | Err(_) => return CloseReason::Lost("the session ended".into()),
                     Ok(_) => self.put_piece(),
                 },
-                () = more => {}
+                () = more => {
+                    // Whoever else is about to send does so first: then it goes in one piece. One who asks and waits is not kept waiting.
+                    if written.elapsed() < BURST {
+                        requeue().await;
+                    }
+                }
                 _ = beat.tick() => {
                     if quiet {
                         Word::Alive.put(&mut self.out);
@@ -324,18 +334,20 @@ impl Writer<'_> {
             match line.take() {
                 None => break,
                 Some(Outgoing::Control(bytes)) => {
-                    check(&bytes, self.limits.control_bytes_max, "control message")?;
+                    check(bytes.len(), self.limits.control_bytes_max, "control message")?;
                     self.window.add(bytes.len());
                     let lost = |_| CloseReason::Lost("the session ended".into());
                     gateway.cast(ControlFrame { epoch: connection.epoch, bytes }).map_err(lost)?;
                 }
-                Some(Outgoing::Data(frame)) => {
-                    check(&frame, self.limits.frame_bytes_max, "frame")?;
-                    if frame.len() >= COPY_BYTES_MAX {
-                        self.out.put_u32(header(Channel::Data, frame.len()));
-                        return Ok(Some(frame));
+                Some(Outgoing::Data([head, body])) => {
+                    let length = head.len() + body.len();
+                    check(length, self.limits.frame_bytes_max, "frame")?;
+                    self.out.put_u32(header(Channel::Data, length));
+                    self.out.put_slice(&head);
+                    if body.len() >= COPY_BYTES_MAX {
+                        return Ok(Some(body));
                     }
-                    put(&mut self.out, Channel::Data, &frame);
+                    self.out.put_slice(&body);
                 }
             }
         }
@@ -354,11 +366,24 @@ impl Writer<'_> {
     }
 }
 
+/// Goes to the back of the run queue. What woke the writer is often the first of many tasks that are runnable; tokio would run the writer
+/// right after it, for one message.
+async fn requeue() {
+    let mut requeued = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut requeued, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// What the line gives must fit; else the peer would end the connection.
-fn check(bytes: &Bytes, max: usize, what: &str) -> Result<(), CloseReason> {
-    let why =
-        || CloseReason::Malformed(format!("our own {what} of {} bytes, {max} are allowed", bytes.len()));
-    if bytes.len() > max { Err(why()) } else { Ok(()) }
+fn check(bytes: usize, max: usize, what: &str) -> Result<(), CloseReason> {
+    let why = || CloseReason::Malformed(format!("our own {what} of {bytes} bytes, {max} are allowed"));
+    if bytes > max { Err(why()) } else { Ok(()) }
 }
 
 async fn read(

@@ -85,9 +85,9 @@ impl Line for TestLine {
             return Some(Outgoing::Control(bytes));
         }
         if let Some(bytes) = self.data.lock().pop_front() {
-            return Some(Outgoing::Data(bytes));
+            return Some(Outgoing::Data([Bytes::new(), bytes]));
         }
-        self.flood.load(Ordering::SeqCst).then(|| Outgoing::Data(Bytes::from_static(&FLOOD)))
+        self.flood.load(Ordering::SeqCst).then(|| Outgoing::Data([Bytes::new(), Bytes::from_static(&FLOOD)]))
     }
 
     fn work(&self) -> &Notify {

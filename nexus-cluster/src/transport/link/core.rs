@@ -1,4 +1,5 @@
-//! One peer's link: which frame is next, what it confirms, what is to be sent again. No locks, no tasks; time is handed in.
+//! One peer's link: which frame is next, what it confirms, what is to be sent again. No locks, no tasks; time is handed in, and so is what
+//! agents have consumed.
 //!
 //! Frames of a *session* are numbered from 1. A frame is kept until the peer acknowledges it; after a reconnect the unacknowledged ones are
 //! sent again and the receiver drops those it has, so each is handled once and in order. Both ends begin a connection with a hello that
@@ -18,12 +19,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nexus_actors::agent::AgentId;
 use nexus_actors::clock::Millis;
-use nexus_actors::route::remote::Credit;
-use tokio::sync::Notify;
 
 use super::super::config::LinkConfig;
-use super::super::envelope::{self, Kind};
+use super::super::envelope::{self, Kind, Mention, Mentions};
 use super::super::frame::Header;
 
 /// See the module.
@@ -54,14 +54,12 @@ pub(super) struct Core {
     // In.
     received: u64,
     received_bytes: u64,
-    credit: Arc<Credit>,
-    /// What was last said of the two.
+    /// What was last said of the first, and of what may come.
     acked: u64,
     advertised: u64,
     /// Say it with the next opportunity, even if it is little.
     flush: bool,
     strain: Strain,
-    work: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -82,6 +80,9 @@ struct Filling {
     body: Vec<u8>,
     opened: Millis,
     messages: u64,
+    mentions: Mentions,
+    /// Room of a frame that is done with.
+    spare: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -139,8 +140,7 @@ pub(super) enum Arrival {
 pub(super) struct Lost(pub(super) Vec<Bytes>);
 
 impl Core {
-    pub(super) fn new(config: Arc<LinkConfig>, now: Millis, work: Arc<Notify>) -> Self {
-        let credit = Credit::new(work.clone());
+    pub(super) fn new(config: Arc<LinkConfig>, now: Millis) -> Self {
         Self {
             config,
             phase: Phase::Down(now),
@@ -159,12 +159,10 @@ impl Core {
             control_bytes: 0,
             received: 0,
             received_bytes: 0,
-            credit,
             acked: 0,
             advertised: 0,
             flush: false,
             strain: Strain::default(),
-            work,
         }
     }
 
@@ -196,7 +194,7 @@ impl Core {
         self.control_bytes = 0;
     }
 
-    /// Gives the session up. With a reason the peer is lost until it connects again.
+    /// Gives the session up: nothing of the next one is consumed yet. With a reason the peer is lost until it connects again.
     pub(super) fn lose(&mut self, reason: Option<Arc<str>>) -> Lost {
         if let Some(reason) = reason {
             self.phase = Phase::Lost(reason);
@@ -215,8 +213,6 @@ impl Core {
         self.session = session;
         (self.resend_at, self.next_sequence, self.sent_bytes, self.peer_limit) = (0, 1, 0, 0);
         (self.received, self.received_bytes, self.acked, self.advertised) = (0, 0, 0, 0);
-        // Letters of the session before keep the credit that they return to.
-        self.credit = Credit::new(self.work.clone());
         self.strain = Strain::default();
         self.flush = true;
     }
@@ -252,6 +248,16 @@ impl Core {
         self.unacked.iter().map(|sent| sent.filled.messages).sum()
     }
 
+    /// Whether the next envelope opens a frame: only then its time matters.
+    pub(super) const fn opens(&self) -> bool {
+        self.filling.body.is_empty()
+    }
+
+    /// How the next envelope is to mention its target.
+    pub(super) fn mention<'a>(&mut self, id: AgentId, name: Option<&'a str>) -> Mention<'a> {
+        self.filling.mentions.mention(id, name)
+    }
+
     /// Appends an envelope that is no longer than a part. `true` if the carrier is to be told.
     pub(super) fn push(&mut self, now: Millis, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.append(now, 1, write)
@@ -273,7 +279,7 @@ impl Core {
         first
     }
 
-    /// Appends an encoded envelope in parts.
+    /// Appends an encoded envelope in parts. It mentions its target for the first time: it is a body of its own.
     pub(super) fn push_parts(&mut self, now: Millis, encoded: &[u8]) -> bool {
         let (number, total) = (self.next_part, u32::try_from(encoded.len()).unwrap_or(u32::MAX));
         self.next_part += 1;
@@ -302,9 +308,10 @@ impl Core {
             }
             return;
         }
-        let room = self.filling.body.len().min(self.config.frame_bytes + self.config.part_bytes);
-        let Filling { body, opened, messages } = std::mem::take(&mut self.filling);
-        self.filling.body = Vec::with_capacity(room);
+        let spare = std::mem::take(&mut self.filling.spare);
+        let body = std::mem::replace(&mut self.filling.body, spare);
+        let (opened, messages) = (self.filling.opened, std::mem::take(&mut self.filling.messages));
+        self.filling.mentions.clear();
         self.ready.push_back(Filled { body: body.into(), opened, messages, open });
     }
 
@@ -319,7 +326,8 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn take(&mut self, now: Millis) -> Option<Next> {
+    /// What to send next. `consumed` are the bytes of this session's bodies that agents here are done with.
+    pub(super) fn take(&mut self, now: Millis, consumed: i64) -> Option<Next> {
         let Phase::Up { hello_sent, hello_heard, .. } = &mut self.phase else { return None };
         if let Some(bytes) = self.control.pop_front() {
             self.control_bytes -= bytes.len() as u64;
@@ -339,9 +347,26 @@ impl Core {
             let (sequence, opened, body) = (sent.sequence, sent.filled.opened, sent.filled.body.clone());
             self.resend_at += 1;
             let age_ms = u32::try_from(now.since(opened).as_millis()).unwrap_or(u32::MAX);
-            return Some(Next::Frame(Header { age_ms, sequence, ..self.confirm() }, body));
+            return Some(Next::Frame(Header { age_ms, sequence, ..self.confirm(consumed) }, body));
         }
-        self.is_confirmation_due().then(|| Next::Frame(self.confirm(), Bytes::new()))
+        self.is_confirmation_due(consumed).then(|| Next::Frame(self.confirm(consumed), Bytes::new()))
+    }
+
+    /// Whether the carrier would be given anything now.
+    pub(super) fn has_work(&self, consumed: i64) -> bool {
+        let Phase::Up { hello_sent, hello_heard, .. } = self.phase else { return false };
+        let has_credit = self.sent_bytes < self.peer_limit;
+        let has_frames = self.resend_at < self.unacked.len() || (has_credit && self.queued_bytes > 0);
+        !self.control.is_empty()
+            || !hello_sent
+            || (hello_heard && (has_frames || self.is_confirmation_due(consumed)))
+    }
+
+    /// When so much is consumed, a confirmation is due.
+    pub(super) fn due(&self) -> i64 {
+        let windows = if self.strain.on { 2 } else { 1 };
+        let mark = self.advertised + u64::from(self.config.window_bytes / 4);
+        i64::try_from(mark).unwrap_or(i64::MAX) - windows * i64::from(self.config.window_bytes)
     }
 
     /// With all earlier frames sent and credit left, the next one joins them.
@@ -361,25 +386,24 @@ impl Core {
     }
 
     /// A header that says what has come and what may come.
-    fn confirm(&mut self) -> Header {
-        self.advertised = self.limit();
+    fn confirm(&mut self, consumed: i64) -> Header {
+        self.advertised = self.limit(consumed);
         self.acked = self.received;
         self.flush = false;
-        self.credit.set_due(self.credit.consumed() + i64::from(self.config.window_bytes / 4));
         Header { ack: self.acked, limit: self.advertised, ..Header::default() }
     }
 
     /// What the peer may send in all. It never falls.
-    fn limit(&self) -> u64 {
+    fn limit(&self, consumed: i64) -> u64 {
         let windows = if self.strain.on { 2 } else { 1 };
-        let consumed = u64::try_from(self.credit.consumed()).unwrap_or(0);
+        let consumed = u64::try_from(consumed).unwrap_or(0);
         self.advertised.max(consumed + windows * u64::from(self.config.window_bytes))
     }
 
     /// Little news wait for a frame that goes anyway, or for the next tick.
-    fn is_confirmation_due(&self) -> bool {
+    fn is_confirmation_due(&self, consumed: i64) -> bool {
         let enough = u64::from(self.config.window_bytes / 4);
-        self.flush || self.limit() - self.advertised >= enough
+        self.flush || self.limit(consumed) - self.advertised >= enough
     }
 
     // ---- in ----
@@ -423,7 +447,15 @@ impl Core {
         let acked = self.unacked.iter().take_while(|sent| sent.sequence <= ack);
         let whole = acked.enumerate().filter(|(_, sent)| !sent.filled.open).map(|(at, _)| at + 1).last();
         let gone = whole.unwrap_or(0);
-        self.unacked.drain(..gone);
+        let largest = self.config.frame_bytes + self.config.part_bytes;
+        for Sent { filled, .. } in self.unacked.drain(..gone) {
+            // The carrier has let go of it long ago.
+            let room = Vec::from(filled.body.try_into_mut().unwrap_or_default());
+            if (self.filling.spare.capacity()..largest).contains(&room.capacity()) {
+                self.filling.spare = room;
+                self.filling.spare.clear();
+            }
+        }
         self.resend_at = self.resend_at.saturating_sub(gone);
         Ok(())
     }
@@ -450,9 +482,9 @@ impl Core {
         Ok(Arrival::Body)
     }
 
-    /// Where the letters of the frame at hand return their credit, and whether there is strain.
-    pub(super) fn terms(&self) -> (Arc<Credit>, bool) {
-        (self.credit.clone(), self.strain.on)
+    /// Whether there is strain.
+    pub(super) const fn is_strained(&self) -> bool {
+        self.strain.on
     }
 
     /// Of the session at hand; answers of another one are not sent.
@@ -463,11 +495,11 @@ impl Core {
     // ---- time ----
 
     /// Time has passed. Why the peer is to be given up now, if it is.
-    pub(super) fn tick(&mut self, now: Millis) -> Option<String> {
+    pub(super) fn tick(&mut self, now: Millis, consumed: i64) -> Option<String> {
         match self.phase {
             Phase::Up { .. } => {
-                self.look_for_strain(now);
-                self.flush |= self.received > self.acked || self.limit() > self.advertised;
+                self.look_for_strain(now, consumed);
+                self.flush |= self.received > self.acked || self.limit(consumed) > self.advertised;
                 None
             }
             Phase::Down(since) if now.since(since) >= self.config.reconnect_timeout => {
@@ -477,8 +509,7 @@ impl Core {
         }
     }
 
-    fn look_for_strain(&mut self, now: Millis) {
-        let consumed = self.credit.consumed();
+    fn look_for_strain(&mut self, now: Millis, consumed: i64) {
         let window = i64::from(self.config.window_bytes);
         let held = i64::try_from(self.received_bytes).unwrap_or(i64::MAX) - consumed;
         if consumed != self.strain.consumed || held < window * 3 / 4 {
@@ -491,3 +522,7 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "core_test.rs"]
+mod core_test;

@@ -5,7 +5,9 @@
 //! actor in between. The rules are in `core`.
 
 mod core;
+mod loss;
 mod parts;
+mod receive;
 mod strain;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use nexus_actors::agent::{AgentId, Reply, Target as _};
+use nexus_actors::agent::{AgentId, NAME_BYTES_MAX, Reply, Request};
 use nexus_actors::clock::Millis;
 use nexus_actors::route::DeadLetterReason;
 use nexus_actors::route::remote::{Asker, Credit, Forwarded, Parcel, Ticket};
@@ -25,13 +27,12 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use self::core::{Arrival, Core, Lost, Next, Refused};
-use self::parts::Parts;
-use self::strain::Watch;
+use self::core::{Core, Lost, Next, Refused};
+use self::receive::Inbound;
 use super::config::LinkConfig;
-use super::envelope::{self, Envelope, Kind};
+use super::envelope::{self, Address, Kind, Mention};
 use super::frame;
-use super::{CloseReason, ControlError, Outgoing};
+use super::{ControlError, Outgoing};
 use crate::NodeName;
 
 /// What a request needs beside its payload, key and target, at most: headers and hints.
@@ -53,25 +54,15 @@ pub(super) struct Link {
     next_number: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct Inbound {
-    parts: Parts,
-    watch: Watch,
-}
-
-/// What holds for the letters of one frame.
-struct Terms {
-    now: Millis,
-    credit: Arc<Credit>,
-    strained: bool,
-    session: u64,
-}
-
 #[derive(Debug)]
 struct Out {
     core: Core,
+    /// Where the letters of this session return their credit.
+    credit: Arc<Credit>,
     /// Who waits for the peer's answers, by the ask's number.
     pending: BTreeMap<u64, Asker>,
+    /// Which of them is looked at next: whether it still waits.
+    looked_at: u64,
 }
 
 /// What is known of a link.
@@ -100,15 +91,34 @@ struct Serving {
     cancelled: AtomicBool,
 }
 
+impl Out {
+    /// Gives the session up; see [`Core::lose`].
+    fn lose(&mut self, reason: Option<&str>, work: &Arc<Notify>) -> Lost {
+        let lost = self.core.lose(reason.map(Arc::from));
+        self.renew(work);
+        lost
+    }
+
+    /// Letters of the session before keep the credit that they return to.
+    fn renew(&mut self, work: &Arc<Notify>) {
+        self.credit = Credit::new(work.clone());
+    }
+
+    fn has_work(&self) -> bool {
+        self.core.has_work(self.credit.consumed())
+    }
+}
+
 impl Link {
     pub(super) fn new(peer: NodeName, node: Node, config: Arc<LinkConfig>) -> Arc<Self> {
         let work = Arc::new(Notify::new());
-        let core = Core::new(config.clone(), node.clock().now(), work.clone());
+        let core = Core::new(config.clone(), node.clock().now());
+        let credit = Credit::new(work.clone());
         Arc::new(Self {
             peer,
             config,
             node,
-            out: Mutex::new(Out { core, pending: BTreeMap::new() }),
+            out: Mutex::new(Out { core, credit, pending: BTreeMap::new(), looked_at: 0 }),
             inbound: Mutex::default(),
             serving: Mutex::default(),
             work,
@@ -129,7 +139,7 @@ impl Link {
             unacknowledged: out.core.unacked_messages(),
             pending_asks: out.pending.len(),
             serving_asks: self.serving.lock().len(),
-            consumed_bytes: out.core.terms().0.consumed(),
+            consumed_bytes: out.credit.consumed(),
         }
     }
 
@@ -145,8 +155,6 @@ impl Link {
             let reason = format!("{size} bytes are more than the {limit} that go between nodes");
             return Forwarded::Refused(parcel, AgentError::Invalid { reason }, DeadLetterReason::TooLarge);
         }
-        let now = self.node.clock().now();
-        let left = request.deadline().map(|deadline| deadline.since(now));
         let number = if parcel.is_asked() { self.next_number.fetch_add(1, Ordering::Relaxed) } else { 0 };
         let kind = if number > 0 { Kind::Ask } else { Kind::Tell };
         let mut out = self.out.lock();
@@ -158,8 +166,12 @@ impl Link {
                 return Forwarded::Lost(parcel, error);
             }
         }
-        let first = self.write(&mut out.core, now, size, kind, number, left, |out| {
-            envelope::write_request(out, to, name, request);
+        let left = request.deadline().map(|deadline| deadline.since(self.node.clock().now()));
+        // A message in parts is a body of its own.
+        let whole = size <= self.config.part_bytes;
+        let to = if whole { out.core.mention(to, name) } else { Mention::First(Address::of(to, name)) };
+        let first = self.write(&mut out.core, size, kind, number, left, |out| {
+            envelope::write_request(out, to, request);
         });
         if number > 0 {
             out.pending.insert(number, parcel.into_asker());
@@ -173,7 +185,6 @@ impl Link {
 
     /// Sends a fence behind what was sent to the agent; `asker` hears when it has passed, or why it has not.
     pub(super) fn fence(&self, to: AgentId, asker: Asker) {
-        let now = self.node.clock().now();
         let mut out = self.out.lock();
         // As short as a reply, and there is one for each agent that moves.
         let refused = match out.core.admit(envelope::HEADER_BYTES, true) {
@@ -188,8 +199,8 @@ impl Link {
             return asker.answer(Err(error));
         }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let first = out.core.push(now, |out| {
-            envelope::encode(out, Kind::Fence, number, None, |out| envelope::write_fence(out, to));
+        let first = self.write(&mut out.core, envelope::HEADER_BYTES, Kind::Fence, number, None, |out| {
+            envelope::write_fence(out, to);
         });
         out.pending.insert(number, asker);
         drop(out);
@@ -198,18 +209,44 @@ impl Link {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "an envelope's header has as many fields")]
+    /// Takes a request for all members of a group there. `None`: there is nobody to take it for, the peer is lost.
+    pub(super) fn publish(&self, group: &str, request: &Request) -> Option<bool> {
+        let size = request.payload.bytes().len() + request.key.len() + group.len() + REQUEST_OVERHEAD;
+        if !(1..=NAME_BYTES_MAX).contains(&group.len()) {
+            return Some(false);
+        }
+        let mut out = self.out.lock();
+        match out.core.admit(size, false) {
+            Ok(()) if size <= self.config.message_bytes_max => {}
+            Ok(()) | Err(Refused::Full { .. }) => return Some(false),
+            Err(Refused::Lost(_)) => return None,
+        }
+        let left = request.deadline().map(|deadline| deadline.since(self.node.clock().now()));
+        let to = Mention::First(Address::Name(group));
+        let first = self.write(&mut out.core, size, Kind::Publish, 0, left, |out| {
+            envelope::write_request(out, to, request);
+        });
+        drop(out);
+        if first {
+            self.work.notify_one();
+        }
+        Some(true)
+    }
+
+    /// Appends an envelope; its content is `size` bytes long at most. `true` if the carrier is to be told.
     fn write(
         &self,
         core: &mut Core,
-        now: Millis,
         size: usize,
         kind: Kind,
         number: u64,
         left: Option<Duration>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        if size <= self.config.part_bytes {
+        let whole = size <= self.config.part_bytes;
+        // Clocks are not free, and most envelopes join a frame that is open already.
+        let now = if whole && !core.opens() { Millis::ZERO } else { self.node.clock().now() };
+        if whole {
             return core.push(now, |out| envelope::encode(out, kind, number, left, write));
         }
         let mut encoded = Vec::with_capacity(size);
@@ -229,7 +266,6 @@ impl Link {
             reply = Err(AgentError::Failed { reason });
             size = size_of(&reply);
         }
-        let now = self.node.clock().now();
         let mut out = self.out.lock();
         if out.core.session() != session {
             return;
@@ -244,7 +280,7 @@ impl Link {
                 size = size_of(&reply);
             }
         }
-        let first = self.write(&mut out.core, now, size, Kind::Reply, number, None, |out| {
+        let first = self.write(&mut out.core, size, Kind::Reply, number, None, |out| {
             envelope::write_reply(out, &reply);
         });
         drop(out);
@@ -314,7 +350,10 @@ impl Link {
                 return None;
             }
             let had_room = out.core.has_room();
-            let next = out.core.take(now)?;
+            let consumed = out.credit.consumed();
+            let next = out.core.take(now, consumed)?;
+            // If it has come to that meanwhile, the next look finds it: there is one until there is nothing to take.
+            out.credit.set_due(out.core.due());
             (next, !had_room && out.core.has_room())
         };
         if room {
@@ -322,250 +361,11 @@ impl Link {
         }
         Some(match next {
             Next::Control(bytes) => Outgoing::Control(bytes),
-            // Compressed and copied outside the lock.
+            // Compressed and summed outside the lock.
             Next::Frame(header, body) => {
                 Outgoing::Data(frame::encode(&header, &body, self.config.lz4_min_bytes))
             }
         })
-    }
-
-    /// A frame has come on this connection.
-    pub(super) fn arrived(self: &Arc<Self>, epoch: u64, bytes: &Bytes) -> Result<(), CloseReason> {
-        let malformed = |what: String| CloseReason::Malformed(what);
-        let frame =
-            frame::decode(bytes, self.config.body_bytes_max).map_err(|error| malformed(error.to_string()))?;
-        let mut inbound = self.inbound.lock();
-        let (arrival, terms) = {
-            let mut out = self.out.lock();
-            if !out.core.is_on(epoch) {
-                return Err(CloseReason::Replaced);
-            }
-            let arrival =
-                out.core.arrived(&frame.header, frame.body.len()).map_err(|what| malformed(what.into()))?;
-            let (credit, strained) = out.core.terms();
-            let now = self.node.clock().now();
-            (arrival, Terms { now, credit, strained, session: out.core.session() })
-        };
-        let handed = match arrival {
-            Arrival::Nothing => Ok(()),
-            Arrival::NewSession(lost) => {
-                inbound.parts = Parts::default();
-                if let Some(lost) = lost {
-                    self.settle(lost, "it has given this node up, or lost what it knew of it");
-                }
-                Ok(())
-            }
-            Arrival::Body => self.hand_out(&frame, &mut inbound, &terms),
-        };
-        // More may be sent, or there is something to confirm.
-        self.work.notify_one();
-        handed.map_err(|what| {
-            inbound.parts = Parts::default();
-            // What it meant cannot be known any more: a session goes on without a gap or not at all.
-            let lost = self.out.lock().core.lose(None);
-            self.settle(lost, &what);
-            malformed(what)
-        })
-    }
-
-    fn hand_out(
-        self: &Arc<Self>,
-        frame: &frame::Frame,
-        inbound: &mut Inbound,
-        terms: &Terms,
-    ) -> Result<(), String> {
-        let age = Duration::from_millis(frame.header.age_ms.into());
-        if !terms.strained {
-            inbound.watch.clear();
-        }
-        for decoded in envelope::decode(&frame.body, age) {
-            let envelope = decoded.map_err(|error| error.to_string())?;
-            let bytes = u32::try_from(envelope.bytes()).unwrap_or(u32::MAX);
-            if envelope.kind != Kind::Part {
-                self.hand(&envelope, &frame.body, bytes, terms, &mut inbound.watch)?;
-                continue;
-            }
-            terms.credit.release(bytes);
-            let limit = self.config.message_bytes_max;
-            let Some(whole) = inbound.parts.add(envelope.number, envelope.content, limit)? else { continue };
-            // It is whole and takes its room again, until its agent has consumed it.
-            let bytes = u32::try_from(whole.len()).unwrap_or(u32::MAX);
-            terms.credit.owe(bytes);
-            let mut inner = envelope::decode(&whole, age);
-            let envelope = inner.next().ok_or("nothing in parts")?.map_err(|error| error.to_string())?;
-            if envelope.kind == Kind::Part || inner.next().is_some() {
-                return Err("parts of parts".into());
-            }
-            self.hand(&envelope, &whole, bytes, terms, &mut inbound.watch)?;
-        }
-        Ok(())
-    }
-
-    fn hand(
-        self: &Arc<Self>,
-        envelope: &Envelope<'_>,
-        body: &Bytes,
-        bytes: u32,
-        terms: &Terms,
-        watch: &mut Watch,
-    ) -> Result<(), String> {
-        // Dropped with whatever does not become a letter.
-        let receipt = terms.credit.receipt(bytes);
-        let session = terms.session;
-        match envelope.kind {
-            Kind::Tell | Kind::Ask => {
-                let (to, mut request) =
-                    envelope::read_request(envelope.content, body).map_err(|error| error.to_string())?;
-                if let Some(left) = envelope.deadline {
-                    request = request.with_deadline(terms.now + left);
-                }
-                let ticket = (envelope.kind == Kind::Ask).then(|| self.serve(envelope.number, session));
-                let ticket = match ticket.transpose() {
-                    Ok(ticket) => ticket,
-                    Err(busy) => {
-                        self.reply(envelope.number, session, Err(busy));
-                        return Ok(());
-                    }
-                };
-                let reject = terms.strained && {
-                    let agent = to.id();
-                    watch.is_stuck(agent, self.node.progress(agent), bytes, self.config.strained_share)
-                };
-                // Counted and answered there, whatever it is.
-                let _ = self.node.receive(&to, request, receipt, ticket, reject);
-            }
-            Kind::Fence => {
-                let agent = envelope::read_fence(envelope.content).map_err(|error| error.to_string())?;
-                match self.serve(envelope.number, session) {
-                    Ok(ticket) => self.node.receive_fence(agent, ticket),
-                    Err(busy) => self.reply(envelope.number, session, Err(busy)),
-                }
-            }
-            Kind::Reply => {
-                let reply =
-                    envelope::read_reply(envelope.content, body).map_err(|error| error.to_string())?;
-                let asker = self.out.lock().pending.remove(&envelope.number);
-                // An asker that has gone is not there any more.
-                if let Some(asker) = asker {
-                    asker.answer(reply);
-                }
-            }
-            Kind::Cancel => {
-                let serving = self
-                    .serving
-                    .lock()
-                    .remove(&(session, envelope.number))
-                    .and_then(|serving| serving.upgrade());
-                if let Some(serving) = serving {
-                    serving.cancelled.store(true, Ordering::Release);
-                }
-            }
-            Kind::Part => return Err("a part is not whole".into()),
-        }
-        Ok(())
-    }
-
-    fn serve(self: &Arc<Self>, number: u64, session: u64) -> Result<Arc<dyn Ticket>, AgentError> {
-        let mut serving = self.serving.lock();
-        let (queued, limit) = (serving.len() as u64, self.config.serving_max as u64);
-        if queued >= limit {
-            return Err(AgentError::Overloaded { queued, limit, shed_below_percent: None });
-        }
-        let cancelled = AtomicBool::new(false);
-        let ticket = Arc::new(Serving { link: self.clone(), number, session, cancelled });
-        serving.insert((session, number), Arc::downgrade(&ticket));
-        Ok(ticket)
-    }
-
-    // ---- time and loss ----
-
-    /// Time has passed.
-    pub(super) fn tick(&self) {
-        let now = self.node.clock().now();
-        let lost = {
-            let mut out = self.out.lock();
-            self.cancel_abandoned(&mut out, now);
-            out.core.tick(now)
-        };
-        match lost {
-            Some(reason) => self.lose(&reason),
-            None => self.work.notify_one(),
-        }
-    }
-
-    /// Tells the peer of askers that have gone.
-    fn cancel_abandoned(&self, out: &mut Out, now: Millis) {
-        let gone: Vec<_> =
-            out.pending.iter().filter(|(_, asker)| asker.is_gone()).map(|(number, _)| *number).collect();
-        for number in gone {
-            out.pending.remove(&number);
-            // Best effort: an ask that is not cancelled is answered to nobody.
-            if out.core.admit(envelope::HEADER_BYTES, true).is_ok() {
-                out.core.push(now, |out| envelope::encode(out, Kind::Cancel, number, None, |_| {}));
-            }
-        }
-    }
-
-    /// The same, unless there is a connection. Answers whether it is lost.
-    pub(super) fn give_up(&self, reason: &str) -> bool {
-        let lost = {
-            let mut out = self.out.lock();
-            if out.core.is_up() {
-                return false;
-            }
-            out.core.lose(Some(reason.into()))
-        };
-        self.settle(lost, reason);
-        true
-    }
-
-    /// The peer, or this life of it, is gone: all who wait hear it now.
-    pub(super) fn lose(&self, reason: &str) {
-        let lost = self.out.lock().core.lose(Some(reason.into()));
-        self.settle(lost, reason);
-    }
-
-    fn settle(&self, lost: Lost, reason: &str) {
-        let pending = std::mem::take(&mut self.out.lock().pending);
-        for asker in pending.into_values() {
-            asker.answer(Err(self.lost_error(reason)));
-        }
-        let serving = std::mem::take(&mut *self.serving.lock());
-        for serving in serving.values().filter_map(Weak::upgrade) {
-            serving.cancelled.store(true, Ordering::Release);
-        }
-        self.bury(lost);
-        self.room.notify_waiters();
-    }
-
-    /// Requests that nobody has confirmed become dead letters.
-    fn bury(&self, Lost(bodies): Lost) {
-        let mut parts = Parts::default();
-        for body in &bodies {
-            for envelope in envelope::decode(body, Duration::ZERO).flatten() {
-                if envelope.kind != Kind::Part {
-                    self.bury_one(&envelope, body);
-                } else if let Ok(Some(whole)) =
-                    parts.add(envelope.number, envelope.content, self.config.message_bytes_max)
-                {
-                    for envelope in envelope::decode(&whole, Duration::ZERO).flatten() {
-                        self.bury_one(&envelope, &whole);
-                    }
-                }
-            }
-        }
-    }
-
-    fn bury_one(&self, envelope: &Envelope<'_>, body: &Bytes) {
-        if matches!(envelope.kind, Kind::Tell | Kind::Ask)
-            && let Ok((to, request)) = envelope::read_request(envelope.content, body)
-        {
-            self.node.bury_lost(&to, request);
-        }
-    }
-
-    fn lost_error(&self, reason: &str) -> AgentError {
-        AgentError::NodeLost { node: self.peer.to_string(), reason: reason.to_owned() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::{CloseReason, Lane, Line, Outgoing};
+use super::super::{CloseReason, Lane, Line, Outgoing, frame};
 use super::{Network, Traffic};
 use crate::NodeName;
 
@@ -108,7 +108,7 @@ impl Wire {
             let due = Instant::now() + delay;
             let (lane, bytes) = match outgoing {
                 Outgoing::Control(bytes) => (&control, bytes),
-                Outgoing::Data(bytes) => (&data, bytes),
+                Outgoing::Data(pieces) => (&data, frame::join(&pieces)),
             };
             tokio::select! {
                 biased;
