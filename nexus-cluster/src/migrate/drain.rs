@@ -58,6 +58,8 @@ impl Progress {
 pub struct Report {
     /// Agents that it has.
     pub agents: u64,
+    /// The release of what runs there.
+    pub release: String,
     /// How far it is drained, without the reasons.
     pub drain: Progress,
 }
@@ -151,11 +153,11 @@ impl Migration {
         self.inner.drain.subscribe()
     }
 
-    /// What the others are to know of this node.
+    /// What the others are to know of this node, which runs this release.
     #[must_use]
-    pub fn report(&self) -> Report {
+    pub fn report(&self, release: &str) -> Report {
         let agents = self.inner.node.agent_count() as u64;
         let drain = Progress { reasons: BTreeMap::new(), ..self.inner.drain.borrow().clone() };
-        Report { agents, drain }
+        Report { agents, release: release.to_owned(), drain }
     }
 }

@@ -338,7 +338,7 @@ async fn hardy_sender(node: Node, agent: &'static str, stop: tokio::sync::watch:
         let request = Request::action("add", Payload::encode(&(&own, next)).unwrap());
         let _ = node.deliver(agent, request).await;
         next += 1;
-        pass(Duration::from_micros(500)).await;
+        pass(Duration::from_millis(4)).await;
     }
     next
 }
@@ -352,7 +352,7 @@ async fn crashed(seed: u64, source: bool, after: Duration) {
     let from = home(&sites, AGENT);
     let to = (from + 1 + seed as usize % 2) % 3;
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let senders: Vec<_> = sites
+    let mut senders: Vec<_> = sites
         .iter()
         .map(|site| tokio::spawn(hardy_sender(site.node.clone(), AGENT, stopped.clone())))
         .collect();
@@ -362,6 +362,7 @@ async fn crashed(seed: u64, source: bool, after: Duration) {
     pass(after).await;
     let victim = if source { from } else { to };
     let lost = sites.remove(victim);
+    senders.remove(victim).abort();
     network.crash(&lost.id().name);
     lost.root.supervisor().cell().kill();
     // Until membership and directory have settled.
@@ -400,10 +401,10 @@ async fn crashed(seed: u64, source: bool, after: Duration) {
 /// order and once.
 #[test]
 fn seeded_crashes_leave_one_agent() {
-    for seed in seeds(4) {
+    for seed in seeds(2) {
         println!("seeded_crashes_leave_one_agent: replay with NEXUS_TEST_SEED={seed}");
         for source in [false, true] {
-            let after = Duration::from_micros(seed * 1700 + 200);
+            let after = Duration::from_micros(seed * 3300 + 700);
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
             runtime.unwrap().block_on(crashed(seed, source, after));

@@ -49,6 +49,8 @@ pub(super) struct CoordinatorArgs {
     pub(super) places: Arc<Places>,
     pub(super) gossip: GossipHandle,
     pub(super) migration: Migration,
+    /// The release of what runs here.
+    pub(super) release: String,
     /// Members there must be before the node has joined.
     pub(super) needed: usize,
     pub(super) standing: Arc<watch::Sender<Standing>>,
@@ -213,7 +215,7 @@ impl State {
 
     /// Tells the others of this node: at once whether it takes agents, the rest now and then.
     fn report(&mut self) {
-        let report = self.args.migration.report();
+        let report = self.args.migration.report(&self.args.release);
         let urgent = self.told.as_ref().is_none_or(|told| told.drain.draining != report.drain.draining);
         if self.told.as_ref() == Some(&report) || !(urgent || self.looks.is_multiple_of(LOOKS_PER_REPORT)) {
             return;

@@ -80,6 +80,8 @@ pub struct ClusterSetup {
     pub migration: MigrationConfig,
     /// Where agents start.
     pub placement: Placements,
+    /// The release of what runs here, for [`Label`](crate::migrate::place::Label); empty where nothing asks for it.
+    pub release: String,
     /// See `membership`.
     pub link: LinkConfig,
 }
@@ -101,6 +103,7 @@ impl ClusterSetup {
             directory: DirectoryConfig::default(),
             migration: MigrationConfig::default(),
             placement: Placements::new(),
+            release: String::new(),
             link: LinkConfig::default(),
         }
     }
@@ -177,6 +180,7 @@ impl Cluster {
             directory,
             migration,
             placement,
+            release,
             link,
         } = setup;
         let (clock, seed) = (*node.clock(), node.seed());
@@ -222,6 +226,7 @@ impl Cluster {
             places: places.clone(),
             gossip: gossip_handle.clone(),
             migration: migration.clone(),
+            release,
             needed: expect.max(if alone { 1 } else { 2 }),
             standing: Arc::new(told),
             actor: Arc::default(),

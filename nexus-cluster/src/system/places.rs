@@ -139,6 +139,7 @@ impl Places {
                     node: member.id().clone(),
                     metadata: member.metadata().clone(),
                     agents: report.map_or(0, |report| report.agents),
+                    release: report.map(|report| report.release.clone()).unwrap_or_default(),
                     draining: report.is_some_and(|report| report.drain.draining),
                 }
             })

@@ -9,7 +9,7 @@
 //! | `ring` | the name's owner on the ring; while that is drained, the next node clockwise |
 //! | `local` | the node that was asked; while that is drained, as `ring` |
 //! | `least_loaded` | the node with the least agents for its capacity |
-//! | `label` | as `ring`, among the nodes of a zone or a protocol version |
+//! | `label` | as `ring`, among the nodes of a zone or a release |
 //!
 //! Adding a strategy is a file and a line in [`all`].
 
@@ -22,7 +22,7 @@ use std::fmt;
 
 use nexus_actors::agent::AgentId;
 
-pub use self::label::{Label, LabelError};
+pub use self::label::Label;
 pub use self::least_loaded::LeastLoaded;
 pub use self::local::Local;
 pub use self::ring::ByRing;
@@ -47,7 +47,7 @@ pub trait Placement: fmt::Debug + Send + Sync + 'static {
     fn place<'a>(&self, agent: AgentId, cluster: &Cluster<'a>) -> Option<&'a NodeId>;
 }
 
-/// The strategies that need no parameters, by name; `label` has some: see [`Label::parse`].
+/// The strategies that need no parameters, by name; [`Label`] has some.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Placement>> {
     vec![Box::new(ByRing), Box::new(Local), Box::new(LeastLoaded)]
@@ -73,6 +73,8 @@ pub struct Site {
     pub metadata: Metadata,
     /// Agents that it has, as it last said by gossip; 0 while it has said nothing.
     pub agents: u64,
+    /// The release of what runs there, as it says; empty if it says nothing.
+    pub release: String,
     /// Whether it is being drained: it takes no new agents.
     pub draining: bool,
 }

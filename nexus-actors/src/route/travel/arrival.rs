@@ -1,0 +1,133 @@
+//! The target's side: an agent is expected, stored, activated and joined, or cancelled.
+
+use std::sync::Arc;
+
+use super::super::halt::Halt;
+use super::super::passage::Before;
+use super::{Luggage, TravelError};
+use crate::agent::{AgentCell, AgentId, Family};
+use crate::node::Node;
+
+/// An agent that is to arrive. If it is dropped, letters for the agent wait for ever: it is [activated](Self::activate) and
+/// [joined](Self::join), or [cancelled](Self::cancel).
+#[derive(Debug)]
+pub struct Arrival {
+    node: Node,
+    name: Arc<str>,
+    source: Arc<str>,
+    family: Arc<Family>,
+    halt: Arc<Halt>,
+    before: Before,
+    cell: Option<Arc<AgentCell>>,
+}
+
+impl Node {
+    /// An agent with this behavior is to come from the node `source`: what is sent to it here waits from now on.
+    ///
+    /// # Errors
+    /// [`TravelError`]: it cannot live here.
+    pub fn expect(&self, name: &Arc<str>, behavior: &str, source: &str) -> Result<Arrival, TravelError> {
+        let id = AgentId::of(name);
+        let family = self.family_of(name).ok_or_else(|| TravelError::NoFamily(name.clone()))?;
+        let expected = family.template.behavior.clone();
+        if *expected != *behavior {
+            let (agent, found) = (name.clone(), behavior.into());
+            return Err(TravelError::OtherBehavior { agent, found, expected });
+        }
+        if !family.durable {
+            return Err(TravelError::NotDurable { agent: name.clone(), behavior: expected });
+        }
+        if self.routes().len() >= self.agents_max() {
+            return Err(TravelError::TooMany { agent: name.clone(), limit: self.agents_max() });
+        }
+        let limit = u64::from(family.template.inbox.max(1));
+        let retire = |cell: &AgentCell, tally| {
+            self.unwatch_idle(cell);
+            *self.retired().lock() += tally;
+        };
+        let (halt, before) =
+            self.routes().halt_arriving(id, limit, retire).ok_or_else(|| TravelError::Here(name.clone()))?;
+        let (node, name, source) = (self.clone(), name.clone(), source.into());
+        Ok(Arrival { node, name, source, family, halt, before, cell: None })
+    }
+}
+
+impl Arrival {
+    /// What it brings along is here: kept on disk, if its family is stored.
+    ///
+    /// # Errors
+    /// [`TravelError::NotStored`].
+    pub async fn store(&mut self, luggage: &Luggage) -> Result<(), TravelError> {
+        let cell = self.node.cell_of(&self.name, &self.family, Some(luggage));
+        if cell.keeper().is_some()
+            && let Some(store) = self.node.store()
+        {
+            let stored = store.commit(&cell, luggage.snapshot(), true).await;
+            stored.map_err(|error| TravelError::NotStored {
+                agent: self.name.clone(),
+                reason: error.to_string(),
+            })?;
+        }
+        self.cell = Some(cell);
+        Ok(())
+    }
+
+    /// The agent lives here: it starts, and handles what other nodes have sent, in order.
+    pub fn activate(&self) {
+        let Some(cell) = &self.cell else { return };
+        self.node.routes().note_live(cell);
+        self.halt.arrived(cell);
+        self.node.activate(&self.family, cell);
+    }
+
+    /// What this node's own agents send goes to it from now on, behind all that they sent by another way. Returns when it does.
+    pub async fn join(self) {
+        let Some(cell) = &self.cell else { return };
+        let way = match &self.before {
+            Before::Way(way) => Some(way.clone()),
+            Before::Unclaimed => self.node.way_to(&self.source),
+            Before::Nothing | Before::Asleep(_) => None,
+        };
+        if let Some(way) = way {
+            self.node.fence(cell.id, &way).await;
+        }
+        self.node.routes().resume(&self.halt, cell);
+        self.node.follow_groups(cell);
+        if cell.actor().is_none() {
+            // It may have failed to start meanwhile, when its route did not lead to it yet.
+            self.node.activate(&self.family, cell);
+        }
+    }
+
+    /// The agent does not come: what waits goes where its letters went before.
+    pub async fn cancel(self) {
+        let Self { node, name, family, halt, before, cell, .. } = self;
+        let id = AgentId::of(&name);
+        let record = match &before {
+            Before::Asleep(record) => Some(record.clone()),
+            _ => None,
+        };
+        if cell.is_some_and(|cell| cell.keeper().is_some())
+            && record.is_none()
+            && let Some(store) = node.store()
+        {
+            store.erase(&name);
+        }
+        match before {
+            Before::Way(way) => {
+                node.drain(&name, &halt, &way, |routes| routes.turn(&halt, id, Some(&way))).await
+            }
+            Before::Asleep(record) if node.routes().resume_asleep(&halt, id, record.clone()) => {}
+            Before::Nothing | Before::Unclaimed if node.routes().turn(&halt, id, None) => {}
+            // Claimed like any that a message has come for, and sent after it.
+            _ => {
+                let luggage = record.map(|record| {
+                    let parts = record.parts();
+                    Luggage::of(&family.template.behavior, parts.level, parts.incarnation, &record.snapshot())
+                });
+                let cell = node.cell_of(&name, &family, luggage.as_ref());
+                node.resume(&halt, &family, &cell);
+            }
+        }
+    }
+}
