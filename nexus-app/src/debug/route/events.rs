@@ -186,6 +186,9 @@ fn subject(event: &Event) -> &str {
         | Event::AgentHibernated { agent, .. }
         | Event::AgentNotHibernated { agent, .. }
         | Event::AgentWakeFailed { agent, .. }
+        | Event::AgentMoved { agent, .. }
+        | Event::AgentMerged { agent, .. }
+        | Event::AgentDuplicate { agent, .. }
         | Event::AgentIntelligenceAdapted { agent, .. }
         | Event::RequestRefused { agent, .. } => agent,
         Event::ChildStarted { child, .. }
@@ -210,7 +213,6 @@ fn subject(event: &Event) -> &str {
             | ClusterEvent::MemberSuspect { node }
             | ClusterEvent::MemberDown { node, .. }
             | ClusterEvent::MemberLeft { node } => node,
-            ClusterEvent::DuplicateResolved { agent, .. } => agent,
             ClusterEvent::HandshakeRefused { peer, .. } => peer,
             ClusterEvent::Rejoined { .. }
             | ClusterEvent::PartitionChanged { .. }
