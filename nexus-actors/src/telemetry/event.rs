@@ -154,16 +154,6 @@ pub enum Event {
         /// Where it has stopped.
         loser: Arc<str>,
     },
-    /// Two nodes ran an agent, and it was decided who goes on.
-    #[serde(rename = "agent.duplicate")]
-    AgentDuplicate {
-        /// The agent's name, or its key where only that is known.
-        agent: Arc<str>,
-        /// Where it goes on.
-        winner: Arc<str>,
-        /// Where it stops.
-        loser: Arc<str>,
-    },
     /// An idle agent went to sleep: its state is written down, its actor has ended.
     #[serde(rename = "agent.hibernated")]
     AgentHibernated {
@@ -329,7 +319,6 @@ impl Event {
             Self::Escalated { .. } => "supervision.escalated",
             Self::AgentMoved { .. } => "agent.moved",
             Self::AgentMerged { .. } => "agent.merged",
-            Self::AgentDuplicate { .. } => "agent.duplicate",
             Self::AgentHibernated { .. } => "agent.hibernated",
             Self::AgentNotHibernated { .. } => "agent.not_hibernated",
             Self::AgentWakeFailed { .. } => "agent.wake_failed",

@@ -176,7 +176,13 @@ impl Directory {
         self.inner.lost.load(Ordering::Relaxed)
     }
 
-    /// What the directory holds.
+    /// Whether it has heard from all members since the ring has changed, or has waited for them long enough.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.inner.core.lock().is_settled(self.inner.clock.now())
+    }
+
+    /// What the directory holds. Looks at all of its tables.
     #[must_use]
     pub fn overview(&self) -> DirectoryOverview {
         self.inner.core.lock().overview(self.inner.clock.now())

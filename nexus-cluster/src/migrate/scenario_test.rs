@@ -515,5 +515,5 @@ async fn after_a_heal_the_loser_is_merged_into_the_winner() {
         site.node.events().counts().iter().any(|(name, count)| *name == wanted && *count > 0)
     };
     assert!(told(&sites[winner], "agent.merged"));
-    assert!(sites.iter().any(|site| told(site, "agent.duplicate")));
+    assert!(sites.iter().any(|site| told(site, "cluster.duplicate_resolved")));
 }

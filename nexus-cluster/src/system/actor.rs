@@ -240,7 +240,7 @@ impl State {
         let standing = match self.partition {
             _ if !self.joined => Standing::Joining { members, expected: self.args.needed },
             PartitionState::Minority { reachable, agreed } => Standing::Minority { reachable, agreed },
-            PartitionState::Whole if !self.args.directory.overview().settled => Standing::Synchronizing,
+            PartitionState::Whole if !self.args.directory.is_settled() => Standing::Synchronizing,
             PartitionState::Whole => match self.unclaimed {
                 Some(0) => Standing::Ready,
                 left => Standing::Claiming { left: left.unwrap_or_default() },

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use nexus_actors::agent::{AgentId, NamePattern};
-use nexus_actors::telemetry::Event;
+use nexus_actors::telemetry::{ClusterEvent, Event};
 use nexus_actors::{AgentError, Node};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -268,7 +268,7 @@ impl Listener for Places {
             News::Duplicate { id, winner, loser } => {
                 let agent = self.name_of(id);
                 let [winner, loser] = [winner, loser].map(|node| node.name.to_string().into());
-                self.node.events().emit(Event::AgentDuplicate { agent, winner, loser });
+                self.node.events().emit(Event::Cluster(ClusterEvent::DuplicateResolved { agent, winner, loser }));
             }
             News::Yield { id, to } => {
                 if let Some(migration) = self.migration.get() {
@@ -278,7 +278,7 @@ impl Listener for Places {
             News::Prevailed { id, over } => {
                 let (agent, winner) = (self.name_of(id), self.me.name.to_string().into());
                 let loser = over.name.to_string().into();
-                self.node.events().emit(Event::AgentDuplicate { agent, winner, loser });
+                self.node.events().emit(Event::Cluster(ClusterEvent::DuplicateResolved { agent, winner, loser }));
             }
             News::Orphaned { ids } => {
                 let (node, ids) = (self.node.clone(), ids.into_iter().collect());

@@ -14,8 +14,8 @@ use nexus_actors::agent::Tally;
 use nexus_cluster::NodeId;
 use tokio::time::Instant;
 
-use super::plan::Place;
-use super::trace::Trace;
+use crate::plan::Place;
+use crate::trace::Trace;
 
 /// A life of a node, in the order in which they began.
 pub type LifeId = usize;
@@ -242,8 +242,7 @@ impl Chronicle {
     pub fn starts(&mut self, agent: &Arc<str>, life: &str, with: &[MessageId]) -> Option<ActivationId> {
         let life = self.life(life).filter(|life| !self.is_over(*life))?;
         self.note(format_args!("{agent} starts on {} with {}", self.lives[life].name.clone(), with.len()));
-        let id = self.activations.len();
-        self.activations.push(Activation {
+        Some(self.run(Activation {
             agent: agent.clone(),
             life,
             from: self.now(),
@@ -251,9 +250,15 @@ impl Chronicle {
             began_with: with.to_vec(),
             has: with.to_vec(),
             crashed: false,
-        });
-        self.running.entry(agent.clone()).or_default().push(id);
-        Some(id)
+        }))
+    }
+
+    /// The activation goes on from now on.
+    pub(crate) fn run(&mut self, activation: Activation) -> ActivationId {
+        let id = self.activations.len();
+        self.running.entry(activation.agent.clone()).or_default().push(id);
+        self.activations.push(activation);
+        id
     }
 
     /// An agent has handled a message.

@@ -8,7 +8,7 @@ use nexus_actors::agent::{AgentMessage, AgentSpec, Durable};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::{Deserialize, Serialize};
 
-use super::chronicle::{self, ActivationId, MessageId};
+use crate::chronicle::{self, ActivationId, MessageId};
 
 /// The name of the behavior.
 pub const BEHAVIOR: &str = "counter";

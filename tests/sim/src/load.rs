@@ -10,8 +10,8 @@ use nexus_actors::{AgentError, Node};
 use rand::Rng as _;
 use tokio::task::JoinSet;
 
-use super::chronicle::{self, Heard, Kind, LifeId, MessageId};
-use super::counter::{ADD, CRASH, PAUSE};
+use crate::chronicle::{self, Heard, Kind, LifeId, MessageId};
+use crate::counter::{ADD, CRASH, PAUSE};
 
 /// Asks of one sender under way at most.
 const ASKS_MAX: usize = 64;
@@ -28,13 +28,13 @@ pub async fn load(node: Node, life: LifeId, agents: Arc<[Arc<str>]>, mut rng: Rn
         while asks.try_join_next().is_some() {}
         let agent = agents[rng.random_range(0..agents.len())].clone();
         match rng.random_range(0..1000) {
-            0..600 => tell(&node, life, &agent, &mut rng),
-            600..610 => {
+            0..630 => tell(&node, life, &agent, &mut rng),
+            630..633 => {
                 for _ in 0..rng.random_range(BURST) {
                     tell(&node, life, &agent, &mut rng);
                 }
             }
-            610..640 => {
+            633..650 => {
                 let id = sends(life, &agent, Kind::Tell);
                 let delivered = node.deliver(&agent, request(id, &mut rng));
                 if let Ok(sent) = tokio::time::timeout(Duration::from_secs(2), delivered).await {

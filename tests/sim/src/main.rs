@@ -50,6 +50,9 @@ enum Command {
         /// Processes at a time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+        /// Stop at the first seed that fails.
+        #[arg(long)]
+        first: bool,
     },
     /// The same, each twice: the traces must be the same.
     Twice {
@@ -104,7 +107,7 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run { seed, size, trace } => one(seed, size, trace),
-        Command::Seeds { seeds, size, jobs } => many::seeds(seeds, size, jobs),
+        Command::Seeds { seeds, size, jobs, first } => many::seeds(seeds, size, jobs, first),
         Command::Twice { seeds, size, jobs } => many::twice(seeds, size, jobs),
         Command::Diff { a, b } => diff(&a, &b),
     };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Size;
+use crate::Size;
 
 /// How often progress is told where nobody sees it live.
 const TOLD_EVERY: Duration = Duration::from_secs(20);
@@ -91,6 +91,7 @@ impl Progress {
 fn each(
     seeds: RangeInclusive<u64>,
     jobs: usize,
+    first: bool,
     work: impl Fn(u64) -> io::Result<(bool, String)> + Sync,
 ) -> io::Result<bool> {
     let progress = Progress::new(&seeds);
@@ -100,7 +101,8 @@ fn each(
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed > *seeds.end() {
+                    let enough = first && progress.failed.load(Ordering::SeqCst) > 0;
+                    if seed > *seeds.end() || enough {
                         return;
                     }
                     match work(seed) {
@@ -121,8 +123,9 @@ fn each(
 }
 
 /// A simulation for each seed.
-pub(crate) fn seeds(seeds: RangeInclusive<u64>, size: Size, jobs: usize) -> io::Result<bool> {
-    each(seeds, jobs, |seed| {
+/// With `first`, until one fails.
+pub(crate) fn seeds(seeds: RangeInclusive<u64>, size: Size, jobs: usize, first: bool) -> io::Result<bool> {
+    each(seeds, jobs, first, |seed| {
         let said = simulate(seed, size, &[])?;
         Ok((said.ok, format!("{}  replay: {}\n", said.text, replay(said.seed, size))))
     })
@@ -130,7 +133,7 @@ pub(crate) fn seeds(seeds: RangeInclusive<u64>, size: Size, jobs: usize) -> io::
 
 /// Two for each seed.
 pub(crate) fn twice(seeds: RangeInclusive<u64>, size: Size, jobs: usize) -> io::Result<bool> {
-    each(seeds, jobs, |seed| {
+    each(seeds, jobs, false, |seed| {
         let (one, other) = (simulate(seed, size, &[])?, simulate(seed, size, &[])?);
         let same = one.hash().is_some() && one.hash() == other.hash();
         let hashes = [one.hash(), other.hash()];

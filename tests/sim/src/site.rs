@@ -19,28 +19,26 @@ use opentelemetry::global;
 use rand::Rng as _;
 use tokio::task::AbortHandle;
 
-use super::chronicle::{self, Books, LifeId, note};
-use super::counter::{BEHAVIOR, Counter};
-use super::disk::SimDisk;
-use super::load::{load, message_of};
-use super::plan::Place;
+use crate::chronicle::{self, Books, LifeId, note};
+use crate::counter::{BEHAVIOR, Counter};
+use crate::disk::SimDisk;
+use crate::load::{load, message_of};
+use crate::plan::Place;
 
 /// When the simulation begins, in milliseconds since 1970.
 pub const BEGAN_UNIX_MS: u64 = 1_700_000_000_000;
 /// Restarts that a supervisor allows: agents are told to crash.
 const INTENSITY: u32 = 1_000_000;
-/// Agents of each family.
-const KEYS: usize = 8;
-
 /// The gossip key that each node writes now and then.
 pub const WRITTEN: &str = "written";
 
-/// The families: their names, what is stored of their agents, and after how many milliseconds they sleep.
-const FAMILIES: [(&str, Persist, Option<u64>); 4] = [
-    ("memory", Persist::None, None),
-    ("nap", Persist::None, Some(1_500)),
-    ("each", Persist::EachUpdate, Some(2_500)),
-    ("late", Persist::EveryInterval(Duration::from_millis(500)), None),
+/// The families: their names, how many agents there are of each, what is stored of them, and after how many milliseconds they sleep. Most
+/// messages go to agents that are not stored: commits are what an unoptimized build spends most of its time on.
+const FAMILIES: [(&str, usize, Persist, Option<u64>); 4] = [
+    ("memory", 12, Persist::None, None),
+    ("nap", 8, Persist::None, Some(1_500)),
+    ("each", 4, Persist::EachUpdate, Some(2_500)),
+    ("late", 4, Persist::EveryInterval(Duration::from_millis(500)), None),
 ];
 
 /// What outlives the lives of a node.
@@ -89,9 +87,11 @@ pub fn address(place: Place) -> String {
 /// The names of all agents.
 #[must_use]
 pub fn agents() -> Arc<[Arc<str>]> {
-    let names =
-        FAMILIES.iter().flat_map(|(family, ..)| (0..KEYS).map(move |key| format!("{family}/{key}").into()));
-    names.collect()
+    let names = |(family, keys, ..): &(&'static str, usize, Persist, Option<u64>)| {
+        let family = *family;
+        (0..*keys).map(move |key| format!("{family}/{key}").into())
+    };
+    FAMILIES.iter().flat_map(names).collect()
 }
 
 impl Ground {
@@ -122,6 +122,10 @@ impl Ground {
         let mut setup = ClusterSetup::new(node.clone(), id.clone(), address(self.place), self.seeds.clone());
         setup.membership = MembershipConfig::local();
         setup.gossip = GossipConfig::local();
+        // Small, so that credit, frames that are full and messages in parts are met with little traffic.
+        setup.link.window_bytes = 8 << 10;
+        setup.link.frame_bytes = 1 << 10;
+        setup.link.strained_share = 2 << 10;
         // Those that start together wait for each other; who comes back joins whom it finds.
         setup.expect = if self.lives == 1 { self.nodes } else { 1 };
         let cluster = Cluster::new(setup, |exchange| {
@@ -185,7 +189,7 @@ impl Site {
 /// The supervisor of all families.
 fn agents_sup(node: &Node) -> ChildSpec {
     let mut spec = SupervisorSpec::new("agents.sup").intensity(INTENSITY, Duration::from_secs(1));
-    for (name, persist, sleeps_after) in FAMILIES {
+    for (name, _, persist, sleeps_after) in FAMILIES {
         let template = AgentTemplate {
             behavior: BEHAVIOR.into(),
             args: Payload::EMPTY,

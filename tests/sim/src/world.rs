@@ -8,15 +8,16 @@ use std::time::Duration;
 use nexus_actors::rng::{Rng, Seed};
 use nexus_cluster::NodeName;
 use nexus_cluster::transport::sim::{Faults, Network, Traffic};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::chronicle::{self, Chronicle, note};
-use super::disk::SimDisk;
-use super::invariants::{End, Judge, Look, Violation};
-use super::plan::{Fault, Place, Plan};
-use super::site::{Ground, Site, address};
-use super::trace::Trace;
+use crate::chronicle::{self, Chronicle, note};
+use crate::disk::SimDisk;
+use crate::invariants::{End, Judge, Look, SETTLED, Survey, Violation};
+use crate::plan::{Fault, Place, Plan};
+use crate::site::{Ground, Site, address};
+use crate::trace::Trace;
 
 /// How often invariants look.
 const LOOK: Duration = Duration::from_millis(100);
@@ -79,6 +80,10 @@ struct World {
     active: BTreeSet<usize>,
     rng: Rng,
     began: Instant,
+    /// When a connection was cut last.
+    cut: Option<Duration>,
+    /// A survey that is under way.
+    survey: Option<JoinHandle<Survey>>,
     judge: Judge,
 }
 
@@ -101,7 +106,18 @@ impl World {
         let sites = (0..plan.nodes).map(|_| None).collect();
         let (rng, began) = (seed.stream("world"), Instant::now());
         let judge = Judge::default();
-        Self { plan, network, grounds, sites, active: BTreeSet::new(), rng, began, judge }
+        Self {
+            plan,
+            network,
+            grounds,
+            sites,
+            active: BTreeSet::new(),
+            rng,
+            began,
+            cut: None,
+            survey: None,
+            judge,
+        }
     }
 
     async fn run(mut self) -> (usize, Vec<Violation>) {
@@ -143,10 +159,7 @@ impl World {
                 note(format_args!("hush"));
                 self.sites.iter().flatten().for_each(Site::hush);
             }
-            Turn::Look => {
-                let look = self.look();
-                chronicle::with(|chronicle| self.judge.look(&look, chronicle));
-            }
+            Turn::Look => self.on_look().await,
         }
     }
 
@@ -164,7 +177,10 @@ impl World {
                     site.crash(&self.network, &self.grounds[place].disk, &mut self.rng);
                 }
             }
-            Fault::Cut(a, b) => self.network.cut(&self.grounds[a].name, &self.grounds[b].name),
+            Fault::Cut(a, b) => {
+                self.network.cut(&self.grounds[a].name, &self.grounds[b].name);
+                self.cut = Some(self.began.elapsed());
+            }
             _ => {}
         }
         if !matches!(fault, Fault::Cut(..)) {
@@ -241,12 +257,29 @@ impl World {
         blocked
     }
 
+    async fn on_look(&mut self) {
+        let mut look = self.look();
+        if self.survey.as_ref().is_some_and(JoinHandle::is_finished)
+            && let Some(survey) = self.survey.take()
+        {
+            look.survey = survey.await.ok();
+        }
+        let look = chronicle::with(|chronicle| self.judge.look(look, chronicle)).expect("it is open");
+        if self.survey.is_none() && look.is_one_for(SETTLED) {
+            let clusters = self.sites.iter().enumerate();
+            let clusters = clusters.filter_map(|(place, site)| Some((place, site.as_ref()?.cluster.clone())));
+            self.survey = Some(tokio::spawn(Survey::new(look.steady_since, clusters.collect())));
+        }
+    }
+
     fn look(&self) -> Look {
-        let troubled = self
-            .active
-            .iter()
-            .any(|number| !matches!(self.plan.episodes[*number].fault, Fault::SlowDisk(..)));
-        Look::new(self.began.elapsed(), &self.sites, self.blocked(), troubled)
+        let noise = |number: &usize| {
+            let fault = &self.plan.episodes[*number].fault;
+            matches!(fault, Fault::OneWay(..) | Fault::Delay(..) | Fault::DelayOneWay(..) | Fault::Loss(_))
+        };
+        let at = self.began.elapsed();
+        let cut = self.cut.is_some_and(|cut| at < cut + LOOK);
+        Look::new(at, &self.sites, self.blocked(), cut || self.active.iter().any(noise))
     }
 
     async fn end(&mut self) {
@@ -256,7 +289,7 @@ impl World {
             chronicle::with(|chronicle| chronicle.lives[site.life].books = books);
         }
         let end = End::new(look, &self.sites).await;
-        chronicle::with(|chronicle| self.judge.end(&end, chronicle));
+        chronicle::with(|chronicle| self.judge.end(end, chronicle));
     }
 }
 

@@ -188,7 +188,6 @@ fn subject(event: &Event) -> &str {
         | Event::AgentWakeFailed { agent, .. }
         | Event::AgentMoved { agent, .. }
         | Event::AgentMerged { agent, .. }
-        | Event::AgentDuplicate { agent, .. }
         | Event::AgentIntelligenceAdapted { agent, .. }
         | Event::RequestRefused { agent, .. } => agent,
         Event::ChildStarted { child, .. }

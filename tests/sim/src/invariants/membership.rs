@@ -1,6 +1,10 @@
-//! Membership: soon after the last fault every node sees every other that runs (completeness) and none that does not (accuracy).
+//! Membership: soon after the last change every node sees every other that runs and can be reached (completeness), and nobody else
+//! (accuracy).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use nexus_cluster::NodeId;
 
 use super::{Invariant, Look};
 use crate::chronicle::Chronicle;
@@ -19,17 +23,24 @@ impl Invariant for Membership {
     }
 
     fn look(&mut self, look: &Look, _: &Chronicle) -> Result<(), String> {
-        if look.calm_for() < SOON {
+        if look.steady_for() < SOON {
             return Ok(());
         }
-        for (place, node) in &look.running {
-            let others = look.others(*place);
-            if node.members != others {
-                let calm = look.calm_for().as_secs_f64();
-                return Err(format!(
-                    "{} sees {:?} and not {others:?}, {calm:.1} s after the last fault",
-                    node.id, node.members
-                ));
+        for side in &look.sides {
+            for place in &side.places {
+                let (node, others) = (&look.running[place], look.others(*place, &side.places));
+                if node.members != others {
+                    let steady = look.steady_for().as_secs_f64();
+                    let names = |ids: &BTreeSet<NodeId>| {
+                        ids.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
+                    };
+                    return Err(format!(
+                        "{} sees [{}] and not [{}], {steady:.1} s after the last fault began or ended",
+                        node.id,
+                        names(&node.members),
+                        names(&others)
+                    ));
+                }
             }
         }
         Ok(())

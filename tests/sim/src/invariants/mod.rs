@@ -8,17 +8,29 @@ mod membership;
 mod once;
 mod one_activation;
 mod order;
+mod registry;
+#[cfg(test)]
+mod test;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use nexus_actors::agent::{AgentId, Request};
 use nexus_cluster::NodeId;
 use nexus_cluster::gossip::Convergence;
+use nexus_cluster::system::Cluster;
 
-use super::chronicle::{Chronicle, LifeId};
+use super::chronicle::{self, ActivationId, Chronicle, LifeId, MessageId};
+use super::counter::LIST;
 use super::plan::Place;
-use super::site::{Site, WRITTEN};
+use super::site::{Site, WRITTEN, agents};
+
+/// How long an agent may take to say what it has, at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub use registry::SOON as SETTLED;
 
 /// Something that must hold.
 pub trait Invariant: fmt::Debug {
@@ -53,8 +65,9 @@ fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(kept::Kept),
         Box::new(membership::Membership),
         Box::new(once::Once),
-        Box::new(one_activation::OneActivation::default()),
+        Box::new(one_activation::OneActivation),
         Box::new(order::Order),
+        Box::new(registry::Registry),
     ]
 }
 
@@ -86,6 +99,17 @@ pub struct Running {
     pub members: BTreeSet<NodeId>,
 }
 
+/// Nodes that can talk to each other, and to no others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// Which.
+    pub places: BTreeSet<Place>,
+    /// Whether each sees the others as members, and nobody else.
+    pub agrees: bool,
+    /// Since when that is so, and nothing has disturbed it. Filled in by the judge.
+    pub agreed_since: Option<Duration>,
+}
+
 /// The cluster at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
@@ -95,48 +119,111 @@ pub struct Look {
     pub running: BTreeMap<Place, Running>,
     /// The directions in which nothing gets through.
     pub blocked: BTreeSet<(Place, Place)>,
-    /// Whether a fault of the network or of a node holds.
-    pub troubled: bool,
-    /// Since when none has held and the same nodes have run. `None`: not now.
-    pub calm_since: Option<Duration>,
-    /// Since when the members that each node sees have been the ones that run, all of them. `None`: they are not.
-    pub agreed_since: Option<Duration>,
+    /// Whether messages are late or connections are lost.
+    pub noisy: bool,
+    /// The sides of the partition, or one if there is none; none where it is not clear who is on which.
+    pub sides: Vec<Side>,
+    /// Since when there has been no noise, and nobody has come or gone or been cut off. `None`: not now. Filled in by the judge.
+    pub steady_since: Option<Duration>,
+    /// What a survey has found that has come to its end since the last look.
+    pub survey: Option<Survey>,
 }
 
 impl Look {
-    /// Looks. What needs the time before is filled in by the judge.
+    /// Looks.
     #[must_use]
-    pub fn new(
-        at: Duration,
-        sites: &[Option<Site>],
-        blocked: BTreeSet<(Place, Place)>,
-        troubled: bool,
-    ) -> Self {
+    pub fn new(at: Duration, sites: &[Option<Site>], blocked: BTreeSet<(Place, Place)>, noisy: bool) -> Self {
         let running = sites.iter().enumerate().filter_map(|(place, site)| {
             let site = site.as_ref()?;
             let members =
                 site.cluster.membership().members().iter().map(|member| member.id().clone()).collect();
             Some((place, Running { life: site.life, id: site.id.clone(), members }))
         });
-        Self { at, running: running.collect(), blocked, troubled, calm_since: None, agreed_since: None }
+        let mut look = Self { at, running: running.collect(), blocked, noisy, ..Self::default() };
+        look.sides = look.find_sides();
+        look
     }
 
-    /// For how long it has been calm.
-    #[must_use]
-    pub fn calm_for(&self) -> Duration {
-        self.calm_since.map_or(Duration::ZERO, |since| self.at.saturating_sub(since))
+    /// Whether they can talk to each other.
+    fn joined(&self, a: Place, b: Place) -> bool {
+        !self.blocked.contains(&(a, b)) && !self.blocked.contains(&(b, a))
     }
 
-    /// For how long all have agreed on who is there.
-    #[must_use]
-    pub fn agreed_for(&self) -> Duration {
-        self.agreed_since.map_or(Duration::ZERO, |since| self.at.saturating_sub(since))
+    fn find_sides(&self) -> Vec<Side> {
+        let mut left: BTreeSet<Place> = self.running.keys().copied().collect();
+        let mut sides = Vec::new();
+        while let Some(first) = left.pop_first() {
+            let mut places = BTreeSet::from([first]);
+            places.extend(left.iter().filter(|other| self.joined(first, **other)));
+            left = &left - &places;
+            let whole = places.iter().all(|a| {
+                places.iter().all(|b| self.joined(*a, *b))
+                    && left.iter().all(|other| !self.joined(*a, *other))
+            });
+            if !whole {
+                return Vec::new();
+            }
+            let agrees =
+                places.iter().all(|place| self.running[place].members == self.others(*place, &places));
+            sides.push(Side { places, agrees, agreed_since: None });
+        }
+        sides
     }
 
-    /// The members that a running node should see.
+    /// The members that a running node should see if it is on this side.
     #[must_use]
-    pub fn others(&self, place: Place) -> BTreeSet<NodeId> {
-        self.running.iter().filter(|(other, _)| **other != place).map(|(_, node)| node.id.clone()).collect()
+    pub fn others(&self, place: Place, side: &BTreeSet<Place>) -> BTreeSet<NodeId> {
+        let others = side.iter().filter(|other| **other != place);
+        others.filter_map(|other| Some(self.running.get(other)?.id.clone())).collect()
+    }
+
+    /// For how long nothing has changed.
+    #[must_use]
+    pub fn steady_for(&self) -> Duration {
+        self.steady_since.map_or(Duration::ZERO, |since| self.at.saturating_sub(since))
+    }
+
+    /// For how long the nodes of a side have agreed on who is there.
+    #[must_use]
+    pub fn agreed_for(&self, side: &Side) -> Duration {
+        side.agreed_since.map_or(Duration::ZERO, |since| self.at.saturating_sub(since))
+    }
+
+    /// Whether all nodes that run have been one cluster for this long.
+    #[must_use]
+    pub fn is_one_for(&self, time: Duration) -> bool {
+        matches!(&self.sides[..], [side] if self.agreed_for(side) >= time && self.steady_for() >= time)
+    }
+}
+
+/// Where all nodes find all agents, asked one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// [`Look::steady_since`] when it began.
+    pub steady_since: Option<Duration>,
+    /// The agents that ran then, on one node each, and where.
+    pub running: BTreeMap<Arc<str>, ActivationId>,
+    /// What was found, by agent and by who was asked.
+    pub found: BTreeMap<Arc<str>, BTreeMap<Place, Result<Option<NodeId>, String>>>,
+}
+
+impl Survey {
+    /// Asks.
+    pub async fn new(steady_since: Option<Duration>, clusters: Vec<(Place, Cluster)>) -> Self {
+        let single = |(agent, activations): (&Arc<str>, &[ActivationId])| match activations {
+            [one] => Some((agent.clone(), *one)),
+            _ => None,
+        };
+        let running = chronicle::with(|chronicle| chronicle.running().filter_map(single).collect());
+        let running: BTreeMap<Arc<str>, ActivationId> = running.unwrap_or_default();
+        let mut found: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for agent in running.keys() {
+            for (place, cluster) in &clusters {
+                let at = cluster.directory().find(AgentId::of(agent)).await;
+                found.entry(agent.clone()).or_default().insert(*place, at.map_err(|error| error.to_string()));
+            }
+        }
+        Self { steady_since, running, found }
     }
 }
 
@@ -147,6 +234,8 @@ pub struct Last {
     pub convergence: Option<Convergence>,
     /// What each running node has written last, as this one knows it.
     pub heard: BTreeMap<Place, Option<String>>,
+    /// What each agent says that it has, when this one asks.
+    pub lists: BTreeMap<Arc<str>, Result<Vec<MessageId>, String>>,
 }
 
 /// The cluster at the end.
@@ -171,7 +260,13 @@ impl End {
                 let value = site.cluster.gossip().get(&its.id.name, WRITTEN).await.ok().flatten();
                 heard.insert(*other, value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
             }
-            nodes.insert(*place, Last { convergence, heard });
+            let mut lists = BTreeMap::new();
+            for agent in agents().iter() {
+                let said = site.node.ask(agent, Request::query(LIST), PATIENCE).await;
+                let said = said.and_then(|list| list.decode()).map_err(|error| error.to_string());
+                lists.insert(agent.clone(), said);
+            }
+            nodes.insert(*place, Last { convergence, heard, lists });
         }
         Self { look, nodes }
     }
@@ -193,29 +288,33 @@ impl Default for Judge {
 
 impl Judge {
     /// Fills in what needs the time before.
-    fn complete(&mut self, look: &Look) -> Look {
+    fn complete(&mut self, mut look: Look) -> Look {
+        let before = &self.before;
         let lives = |look: &Look| look.running.values().map(|node| node.life).collect::<Vec<_>>();
-        let mut look = look.clone();
-        if !look.troubled {
-            let goes_on = lives(&look) == lives(&self.before);
-            look.calm_since = self.before.calm_since.filter(|_| goes_on).or(Some(look.at));
+        if !look.noisy {
+            let goes_on = lives(&look) == lives(before) && look.blocked == before.blocked;
+            look.steady_since = before.steady_since.filter(|_| goes_on).or(Some(look.at));
         }
-        if look.running.iter().all(|(place, node)| node.members == look.others(*place)) {
-            look.agreed_since = self.before.agreed_since.or(Some(look.at));
+        for side in look.sides.iter_mut().filter(|side| side.agrees && look.steady_since.is_some()) {
+            let was = before.sides.iter().find(|was| was.places == side.places);
+            let since = was.and_then(|was| was.agreed_since).max(look.steady_since);
+            side.agreed_since =
+                since.filter(|_| was.is_some_and(|was| was.agreed_since.is_some())).or(Some(look.at));
         }
         self.before = look.clone();
         look
     }
 
     /// The cluster at one moment, later than the one before.
-    pub fn look(&mut self, look: &Look, chronicle: &mut Chronicle) {
+    pub fn look(&mut self, look: Look, chronicle: &mut Chronicle) -> Look {
         let look = self.complete(look);
         self.each(look.at, chronicle, |invariant, chronicle| invariant.look(&look, chronicle));
+        look
     }
 
     /// The cluster at the end.
-    pub fn end(&mut self, end: &End, chronicle: &mut Chronicle) {
-        let end = End { look: self.complete(&end.look), ..end.clone() };
+    pub fn end(&mut self, end: End, chronicle: &mut Chronicle) {
+        let end = End { look: self.complete(end.look), ..end };
         self.each(end.look.at, chronicle, |invariant, chronicle| invariant.end(&end, chronicle));
     }
 

@@ -1,0 +1,73 @@
+//! The registry is complete and single soon after a heal: every node finds every agent that runs where it runs; and at the end whoever asks
+//! for an agent reaches the same one.
+//!
+//! The bound is that of `docs/design/0012`: 5 s with membership in agreement within half a second, so 4.5 s after all agree.
+
+use std::time::Duration;
+
+use super::{End, Invariant, Look, Survey, named};
+use crate::chronicle::Chronicle;
+
+/// How long the cluster has been one before the registry is asked.
+pub const SOON: Duration = Duration::from_millis(4_500);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Registry;
+
+impl Invariant for Registry {
+    fn name(&self) -> &'static str {
+        "registry"
+    }
+
+    fn look(&mut self, look: &Look, chronicle: &Chronicle) -> Result<(), String> {
+        match &look.survey {
+            // Something came between: what was found means nothing.
+            Some(survey) if survey.steady_since == look.steady_since => surveyed(survey, chronicle),
+            _ => Ok(()),
+        }
+    }
+
+    fn end(&mut self, end: &End, _: &Chronicle) -> Result<(), String> {
+        let mut wrong = Vec::new();
+        let Some((first, rest)) =
+            end.nodes.iter().collect::<Vec<_>>().split_first().map(|(first, rest)| (*first, rest.to_vec()))
+        else {
+            return Err("no node is left".to_owned());
+        };
+        for (agent, said) in &first.1.lists {
+            if let Err(error) = said {
+                wrong.push(format!("{agent} does not answer n{}: {error}", first.0));
+            }
+            for (place, last) in &rest {
+                let other = &last.lists[agent];
+                if other != said {
+                    let count =
+                        |said: &Result<Vec<_>, String>| said.as_ref().map(Vec::len).map_err(Clone::clone);
+                    wrong.push(format!(
+                        "{agent} says {:?} to n{} and {:?} to n{place}",
+                        count(said),
+                        first.0,
+                        count(other)
+                    ));
+                }
+            }
+        }
+        named(&wrong)
+    }
+}
+
+fn surveyed(survey: &Survey, chronicle: &Chronicle) -> Result<(), String> {
+    let mut wrong = Vec::new();
+    for (agent, activation) in &survey.running {
+        // One that has moved meanwhile may be found in either place.
+        let still = chronicle.running().any(|(name, ids)| name == agent && ids == [*activation]);
+        let host = &chronicle.lives[chronicle.activations[*activation].life].id;
+        for (place, found) in survey.found.get(agent).into_iter().flatten().filter(|_| still) {
+            if found.as_ref().map(Option::as_ref) != Ok(Some(host)) {
+                wrong.push(format!("{agent} runs on {host}, and n{place} finds {found:?}"));
+            }
+        }
+    }
+    named(&wrong)
+}
