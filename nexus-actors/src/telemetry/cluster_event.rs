@@ -77,6 +77,16 @@ pub enum ClusterEvent {
         /// The same in words.
         detail: Arc<str>,
     },
+    /// An agent was on two nodes, as may be after a partition: it is decided who goes on.
+    #[serde(rename = "cluster.duplicate_resolved")]
+    DuplicateResolved {
+        /// The agent's name, or its key where the name is not known.
+        agent: Arc<str>,
+        /// The node that goes on with it.
+        winner: Arc<str>,
+        /// The node that stops it.
+        loser: Arc<str>,
+    },
     /// A connection between nodes was refused. At most one such event is kept per reason and second; the counters have them all.
     #[serde(rename = "cluster.handshake_refused")]
     HandshakeRefused {
@@ -104,6 +114,7 @@ impl ClusterEvent {
             Self::Rejoined { .. } => "cluster.rejoined",
             Self::PartitionChanged { .. } => "cluster.partition_changed",
             Self::StandingChanged { .. } => "cluster.standing_changed",
+            Self::DuplicateResolved { .. } => "cluster.duplicate_resolved",
             Self::HandshakeRefused { .. } => "cluster.handshake_refused",
         }
     }
@@ -130,6 +141,9 @@ impl ClusterEvent {
             }
             Self::PartitionChanged { .. } => tracing::info!(target: TARGET, "not in a minority any more"),
             Self::StandingChanged { detail, .. } => tracing::info!(target: TARGET, "{detail}"),
+            Self::DuplicateResolved { agent, winner, loser } => {
+                tracing::warn!(target: TARGET, %agent, %winner, %loser, "an agent was on two nodes");
+            }
             Self::HandshakeRefused { peer, by_us: true, reason, detail } => {
                 tracing::warn!(target: TARGET, %peer, %reason, "refused a connection: {detail}");
             }

@@ -212,6 +212,7 @@ fn subject(event: &Event) -> &str {
             | ClusterEvent::MemberSuspect { node }
             | ClusterEvent::MemberDown { node, .. }
             | ClusterEvent::MemberLeft { node } => node,
+            ClusterEvent::DuplicateResolved { agent, .. } => agent,
             ClusterEvent::HandshakeRefused { peer, .. } => peer,
             ClusterEvent::Rejoined { .. }
             | ClusterEvent::PartitionChanged { .. }
