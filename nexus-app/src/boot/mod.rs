@@ -81,7 +81,7 @@ pub enum BootError {
     #[error(transparent)]
     Declare(#[from] DeclareError),
     /// The node cannot be one of a cluster.
-    #[error("cluster: {0}")]
+    #[error(transparent)]
     Cluster(#[from] ClusterStartError),
     /// The debug endpoint could not be prepared.
     #[error("debug endpoint: {0}")]

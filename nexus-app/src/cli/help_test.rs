@@ -76,6 +76,8 @@ fn good_lines() {
         "nexus where aircraft/N14228",
         "nexus join 10.0.0.5:7072 --node air-4",
         "nexus leave --node air-4",
+        "nexus drain air-2 --no-wait",
+        "nexus drain air-2 --undo --node air-1",
         "nexus version",
     ] {
         if let Err(error) = parsed(line) {

@@ -18,7 +18,7 @@ pub enum ClusterStartError {
         variable: String,
     },
     /// The node's name cannot be told to others.
-    #[error("node.name: {0}")]
+    #[error("cluster: node.name: {0}")]
     Name(NodeNameError),
     /// The parts do not go together, or the carrier cannot be made.
     #[error(transparent)]

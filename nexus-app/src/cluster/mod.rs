@@ -20,7 +20,7 @@ use nexus_actors::Node;
 use nexus_actors::clock::Millis;
 use nexus_actors::supervision::{ChildSpec, SupervisorSpec};
 use nexus_cluster::membership::Metadata;
-use nexus_cluster::system::{Cluster, ClusterSetup, Standing};
+use nexus_cluster::system::{Cluster, ClusterSetup, Placements, Standing};
 use nexus_cluster::transport::cluster::{
     ClusterCarrier, ClusterConfig as CarrierConfig, Cookie, Security, TlsFiles, VERSIONS,
 };
@@ -80,6 +80,7 @@ impl Clustered {
             gossip: config.gossip(),
             directory: config.directory(),
             link: config.link(),
+            placement: placements(topology),
             ..ClusterSetup::new(node.clone(), me.clone(), "", config.seeds.clone())
         };
         let carrier = CarrierConfig {
@@ -204,6 +205,15 @@ fn cookie(config: &ClusterConfig) -> Result<Cookie, ClusterStartError> {
         None | Some("") => Err(ClusterStartError::NoCookie { variable }),
         Some(cookie) => Ok(Cookie::new(cookie)),
     }
+}
+
+/// Where the agents of each declaration start that does not leave it to the ring.
+fn placements(topology: &Topology) -> Placements {
+    let agents = topology.agents().into_iter().map(|(_, agent)| agent);
+    agents
+        .filter(|agent| !agent.place.is_default())
+        .map(|agent| (agent.name.clone(), agent.place.placement()))
+        .collect()
 }
 
 fn metadata(config: &ClusterConfig, agents_max: u32) -> Metadata {

@@ -43,6 +43,8 @@ use super::route::{
         cluster::ring::ring,
         cluster::links::links,
         cluster::whereabouts::whereabouts,
+        cluster::drain::progress,
+        cluster::drain::drain,
         cluster::join::join,
         cluster::leave::leave,
         groups::groups,

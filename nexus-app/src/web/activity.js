@@ -21,6 +21,9 @@ const EVENTS = {
   "agent.not_hibernated": (e) => ["awake", "bad", e.agent, `cannot hibernate: ${e.reason}`],
   "agent.wake_failed": (e) => ["asleep", "bad", e.agent, `did not wake for ${plural(e.letters, "message")}`],
   "agent.intelligence_adapted": (e) => ["level", "busy", e.agent, `asked for ${e.requested}, served by ${e.granted}`],
+  "agent.moved": (e) => ["moved", "quiet", e.agent, `lives on ${e.to}`],
+  "agent.merged": (e) => ["merged", "busy", e.agent, `with its state of ${e.loser}`],
+  "cluster.duplicate_resolved": (e) => ["duplicate", "busy", e.agent, `goes on at ${e.winner}, stops at ${e.loser}`],
   "supervision.child_started": (e) => ["started", "quiet", e.child, `under ${e.supervisor}`],
   "supervision.child_exited": (e) => ["exited", orderly(e.reason) ? "quiet" : "bad", e.child, reasonText(e.reason)],
   "supervision.child_restarted": (e) => ["restarted", "good", e.child,
@@ -43,7 +46,6 @@ const EVENTS = {
   "cluster.partition_changed": (e) => ["cluster", e.minority ? "bad" : "good", "this node",
     e.minority ? `is in a minority: ${count(e.reachable)} of ${count(e.agreed)} in reach` : "is in no minority any more"],
   "cluster.standing_changed": (e) => ["cluster", e.ready ? "good" : "busy", "this node", e.detail],
-  "cluster.duplicate_resolved": (e) => ["duplicate", "busy", e.agent, `stays on ${e.winner}, stopped on ${e.loser}`],
   "cluster.handshake_refused": (e) => ["refused", "bad", e.peer, `${e.by_us ? "by this node" : "by the other"}: ${e.detail || e.reason}`],
   missed: (e) => ["missed", "busy", plural(e.count, "event"), "came faster than they could be sent"],
 };

@@ -71,6 +71,8 @@ fn three_processes_are_one_system() {
     }
     assert_eq!(homes.iter().collect::<BTreeSet<_>>().len(), 3, "{homes:?}");
     shows_links(&endpoints[0]);
+    drains_one(&cluster, &endpoints);
+    let homes: Vec<_> = (0..COUNT).map(|number| home(&endpoints[0], number).unwrap()).collect();
     loses_one(&cluster, &homes);
 
     let running = cluster.running();
@@ -97,6 +99,30 @@ fn shows_links(endpoint: &Endpoint) {
     ] {
         assert!(metrics.contains(metric) || metrics.contains(&metric.replace(' ', "{} ")), "{metric}");
     }
+}
+
+/// Moves everything off the third node by command, and lets it take agents again.
+fn drains_one(cluster: &LocalCluster, endpoints: &[Endpoint]) {
+    let nexus = |arguments: &[&str]| {
+        let mut command = cluster.sandbox.command(nexus_binary!());
+        Process::spawn(command.args(arguments)).wait(AGREE_MAX)
+    };
+    let ended = nexus(&["drain", "air-3"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("air-3 drained"), "{ended:?}");
+    for number in 0..COUNT {
+        assert_ne!(home(&endpoints[0], number).as_deref(), Some("air-3"), "box/{number}");
+        let answer = get(&endpoints[2], number);
+        assert_eq!(
+            (answer.status, answer.json()["value"].as_u64()),
+            (200, Some(number as u64)),
+            "{answer:?}"
+        );
+    }
+    let ended = nexus(&["drain", "air-3", "--undo"]);
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "air-3 takes agents again"), "{ended:?}");
+    let nobody = nexus(&["drain", "air-9"]);
+    assert!(nobody.code == Some(1) && nobody.stderr.contains("no member is called `air-9`"), "{nobody:?}");
 }
 
 fn loses_one(cluster: &LocalCluster, homes: &[String]) {

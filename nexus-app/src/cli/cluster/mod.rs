@@ -2,6 +2,7 @@
 //! steer a node's part in its cluster.
 
 mod cert;
+mod drain;
 mod links;
 mod members;
 mod membership;
@@ -11,6 +12,7 @@ mod whereabouts;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+pub(crate) use drain::{DrainArgs, drain};
 pub(crate) use links::{LinksArgs, run as links};
 pub(crate) use members::{MembersArgs, run as members};
 pub(crate) use membership::{JoinArgs, LeaveArgs, join, leave};

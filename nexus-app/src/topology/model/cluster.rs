@@ -2,9 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use garde::Validate;
 use nexus_cluster::membership;
+use nexus_cluster::migrate::place::{ByRing, Label, LeastLoaded, Local, Placement};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +67,7 @@ pub struct ClusterConfig {
     /// Where the node stands: nodes of one zone fail together and are near to each other; at most 64 bytes. Default: nowhere.
     #[garde(length(max = 64))]
     pub zone: String,
-    /// The release of what runs here, for `place = { label = { version = "…" } }`; at most 64 bytes. Default: none.
+    /// The release of what runs here, for those who look at the members; at most 64 bytes. Default: none.
     #[garde(length(max = 64))]
     pub version: String,
     /// The node's share of the agents in relation to the others', 1 to 16. Default 1; a machine twice as large gets 2.
@@ -177,11 +179,23 @@ pub enum Place {
     Local,
     /// On the node with the most room left.
     LeastLoaded,
-    /// On one of the nodes with these labels.
+    /// As `ring`, among the nodes with a label. Where there are none it starts nowhere, and its messages are refused.
     Label(LabelConfig),
 }
 
 impl Place {
+    /// The same in the words of the cluster.
+    #[must_use]
+    pub fn placement(&self) -> Arc<dyn Placement> {
+        match self {
+            Self::Ring => Arc::new(ByRing),
+            Self::Local => Arc::new(Local),
+            Self::LeastLoaded => Arc::new(LeastLoaded),
+            Self::Label(LabelConfig { zone: Some(zone), .. }) => Arc::new(Label::Zone(zone.clone())),
+            Self::Label(LabelConfig { version, .. }) => Arc::new(Label::Version(version.unwrap_or(0))),
+        }
+    }
+
     /// Whether it is what holds without a word.
     #[must_use]
     pub fn is_default(&self) -> bool {
@@ -189,16 +203,16 @@ impl Place {
     }
 }
 
-/// Labels that a node must have; at least one.
+/// The label that a node must have: one of the two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LabelConfig {
     /// The node's `cluster.zone`. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// The node's `cluster.version`. Default: any.
+    /// A protocol version that the node speaks, as `/cluster/links` shows it. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub version: Option<u16>,
 }
 
 /// A node to join.

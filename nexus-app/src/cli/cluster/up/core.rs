@@ -234,6 +234,7 @@ impl Fleet {
         match last {
             None if !self.ended => {
                 self.ended = true;
+                effects.push(say(Tone::Plain, "no node is left".to_owned()));
                 effects.push(Effect::End(exit));
             }
             Some(last)

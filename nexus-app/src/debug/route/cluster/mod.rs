@@ -1,5 +1,6 @@
 //! `/cluster/…`: the node's part in its cluster. `/debug/where/{id}`: the node where an agent lives.
 
+pub(crate) mod drain;
 pub(crate) mod join;
 pub(crate) mod leave;
 pub(crate) mod links;
@@ -17,7 +18,15 @@ use crate::debug::problem::Problem;
 use crate::debug::state::DebugState;
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![members::route(), ring::route(), links::route(), whereabouts::route(), join::route(), leave::route()]
+    let one = [
+        members::route(),
+        ring::route(),
+        links::route(),
+        whereabouts::route(),
+        join::route(),
+        leave::route(),
+    ];
+    one.into_iter().chain(drain::routes()).collect()
 }
 
 /// The node's part in its cluster.
