@@ -75,6 +75,7 @@ impl Clustered {
         let me = NodeId { name, incarnation: node.clock().unix_ms(Millis::ZERO) };
         let setup = ClusterSetup {
             metadata: metadata(&config, topology.limits.agents),
+            release: config.version.clone(),
             expect: config.expect as usize,
             membership: config.membership(),
             gossip: config.gossip(),

@@ -158,16 +158,11 @@ fn check_places(context: &Context<'_>, findings: &mut Findings<'_>) {
             findings.push(Finding::new("no-cluster", path.clone(), message).help(help));
         }
         if let Place::Label(label) = &found.config.place
-            && label.zone.is_some() == label.version.is_some()
+            && label.zone.is_none()
+            && label.version.is_none()
         {
-            let number = if label.zone.is_some() {
-                "two labels; it takes one"
-            } else {
-                "no label, so that any node would do"
-            };
-            let message = format!("`{path}` has {number}");
-            let help =
-                "write `place = { label = { zone = \"east\" } }` or `place = { label = { version = 1 } }`";
+            let message = format!("`{path}` asks for no label, so that any node would do");
+            let help = "write `place = { label = { zone = \"east\" } }`, or a `version`, or both";
             findings.push(Finding::new("no-label", path, message).help(help));
         }
     }
@@ -280,8 +275,6 @@ mod tests {
         }
         reports(&agent("\"rings\""), &[("unknown-value", 4)]);
         reports(&agent("{ label = {} }"), &[("no-label", 4)]);
-        reports(&agent("{ label = { zone = \"a\", version = 1 } }"), &[("no-label", 4)]);
-        accepts(&agent("{ label = { version = 1 } }"));
         reports(&agent("{ label = { rack = \"a\", zone = \"b\" } }"), &[("unknown-key", 4)]);
         reports(&agent("\"local\"").replace("[cluster]", ""), &[("no-cluster", 4)]);
         accepts(&agent("\"ring\"").replace("[cluster]", ""));

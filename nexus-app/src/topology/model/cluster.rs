@@ -179,7 +179,7 @@ pub enum Place {
     Local,
     /// On the node with the most room left.
     LeastLoaded,
-    /// As `ring`, among the nodes with a label. Where there are none it starts nowhere, and its messages are refused.
+    /// As `ring`, among the nodes with these labels. Where there are none it starts nowhere, and its messages are refused.
     Label(LabelConfig),
 }
 
@@ -191,8 +191,9 @@ impl Place {
             Self::Ring => Arc::new(ByRing),
             Self::Local => Arc::new(Local),
             Self::LeastLoaded => Arc::new(LeastLoaded),
-            Self::Label(LabelConfig { zone: Some(zone), .. }) => Arc::new(Label::Zone(zone.clone())),
-            Self::Label(LabelConfig { version, .. }) => Arc::new(Label::Version(version.unwrap_or(0))),
+            Self::Label(LabelConfig { zone, version }) => {
+                Arc::new(Label { zone: zone.clone(), release: version.clone() })
+            }
         }
     }
 
@@ -203,16 +204,16 @@ impl Place {
     }
 }
 
-/// The label that a node must have: one of the two.
+/// Labels that a node must have; at least one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LabelConfig {
     /// The node's `cluster.zone`. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// A protocol version that the node speaks, as `/cluster/links` shows it. Default: any.
+    /// The node's `cluster.version`. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<u16>,
+    pub version: Option<String>,
 }
 
 /// A node to join.
