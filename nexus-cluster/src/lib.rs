@@ -8,6 +8,7 @@ pub mod membership;
 mod node_id;
 mod range;
 pub mod ring;
+pub mod system;
 pub mod transport;
 
 pub use nexus_actors as actors;

@@ -520,6 +520,26 @@ impl AgentCell {
         true
     }
 
+    /// Another node has the agent: hands its letters over, in order, and answers the counters of the rest. Nobody may push meanwhile.
+    pub(crate) fn vacate(&self, mut forward: impl FnMut(Letter)) -> Tally {
+        self.retired.store(true, Ordering::SeqCst);
+        self.inbox().close();
+        let mut tally = self.tally();
+        let mut letters = Letters::new();
+        loop {
+            self.take(&mut letters);
+            if letters.is_empty() {
+                return tally;
+            }
+            for letter in letters.drain(..) {
+                // Counted where it ends.
+                tally.sent -= 1;
+                tally.queued -= 1;
+                forward(letter);
+            }
+        }
+    }
+
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::SeqCst)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use ractor::ActorCell;
 use tokio::runtime::Handle;
 
 use super::behavior::{AgentSpec, Spawn};
@@ -13,6 +14,7 @@ use super::hibernate::lifecycle::{self, End, Phase};
 use super::name_pattern::NamePattern;
 use crate::node::{DeclareError, Node};
 use crate::route::DeadLetterReason;
+use crate::route::remote::{Claimed, Remote};
 use crate::supervision::{
     Backoff, ChildRules, ChildSpec, ExitReason, StartChild, StartContext, StartError, StartSupervisor,
     Started, SupervisorSpec,
@@ -20,6 +22,7 @@ use crate::supervision::{
 use crate::telemetry::Event;
 
 /// Starts one agent, again and again.
+#[derive(Clone)]
 struct StartAgent {
     spec: AgentSpec,
     spawn: Arc<Spawn>,
@@ -30,14 +33,9 @@ const WAKE_ATTEMPTS: u32 = 4;
 /// How long the second attempt waits; each further one waits twice as long.
 const WAKE_BACKOFF: Duration = Duration::from_millis(100);
 
-impl StartChild for StartAgent {
-    fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
-        // Two senders may both ask for a new member to be started. If it has ended between the two, its route is gone or leads to
-        // another cell, and starting this one would leave an agent that nobody reaches.
-        if self.spec.family.is_some() && !self.spec.node.is_routed(&self.spec.cell) {
-            return Box::pin(async { Err(StartError::Ignored) });
-        }
-        let (spec, supervisor) = (self.spec.clone(), context.supervisor().clone());
+impl StartAgent {
+    fn spawn_here(&self, supervisor: ActorCell) -> BoxFuture<'static, Result<Started, StartError>> {
+        let spec = self.spec.clone();
         if spec.cell.phase() == Phase::Live {
             let spawning = (self.spawn)(spec, supervisor);
             return Box::pin(async move { Ok(spawning.await?.into()) });
@@ -55,6 +53,38 @@ impl StartChild for StartAgent {
             }
             Ok(spawn(spec, supervisor).await?.into())
         })
+    }
+
+    /// The same on one node of several: it starts here only if it lives nowhere else.
+    async fn start_claimed(
+        self,
+        remote: Arc<dyn Remote>,
+        supervisor: ActorCell,
+    ) -> Result<Started, StartError> {
+        let AgentSpec { node, cell, .. } = &self.spec;
+        match remote.claim(cell.id, &cell.name).await {
+            Ok(Claimed::Here) => self.spawn_here(supervisor).await,
+            Ok(Claimed::Elsewhere(way)) => {
+                node.send_away(cell, &way);
+                Err(StartError::Ignored)
+            }
+            Err(error) => Err(StartError::Failed(error.into())),
+        }
+    }
+}
+
+impl StartChild for StartAgent {
+    fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
+        // Two senders may both ask for a new member to be started. If it has ended between the two, its route is gone or leads to
+        // another cell, and starting this one would leave an agent that nobody reaches.
+        if self.spec.family.is_some() && !self.spec.node.is_routed(&self.spec.cell) {
+            return Box::pin(async { Err(StartError::Ignored) });
+        }
+        let supervisor = context.supervisor().clone();
+        if let Some(remote) = self.spec.node.remote_slot().get() {
+            return Box::pin(self.clone().start_claimed(remote.clone(), supervisor));
+        }
+        self.spawn_here(supervisor)
     }
 
     fn home(&self) -> Option<Handle> {

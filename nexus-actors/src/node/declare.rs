@@ -147,7 +147,7 @@ impl Node {
     }
 
     /// A route came or went: groups have the agents that have routes.
-    fn follow_groups(&self, cell: &AgentCell) {
+    pub(crate) fn follow_groups(&self, cell: &AgentCell) {
         self.inner.groups.follow(&cell.name, || match self.routes().get(cell.id) {
             Some(cell) => Membership::Awake(cell),
             None if self.routes().contains(cell.id) => Membership::Asleep,
@@ -187,7 +187,9 @@ impl Node {
     /// family's agent can come to life again.
     pub(crate) fn retire(&self, cell: &Arc<AgentCell>, reason: DeadLetterReason, forget: bool) {
         if !forget {
-            cell.retire(&self.inner.dead_letters, reason);
+            if cell.retire(&self.inner.dead_letters, reason) {
+                self.release(cell.id);
+            }
             return;
         }
         self.unwatch_idle(cell);
@@ -197,6 +199,7 @@ impl Node {
             // Nobody pushes any more: senders push under the route's lock, or under a group's.
             cell.retire(&self.inner.dead_letters, reason);
             *retired += cell.tally();
+            self.release(cell.id);
         }
     }
 }

@@ -12,20 +12,47 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::DeadLetterReason;
-use crate::agent::{AgentId, Answer, Letter, Reply, Request, Sent, Target};
+use crate::agent::{AgentCell, AgentId, Answer, Letter, Reply, Request, Sent, Target};
 use crate::error::AgentError;
 use crate::node::Node;
 
-/// Knows which agents other nodes have, and the way there. Never blocks.
+/// What a cluster decides about agents. Never blocks.
 pub trait Remote: fmt::Debug + Send + Sync + 'static {
-    /// Takes `parcel` if another node has the agent. Parcels of one sender to one agent keep their order.
+    /// The way to the node that has the agent, or that is to start it; `None` if that is this node, or nobody knows it.
+    fn way(&self, to: AgentId, name: Option<&str>) -> Option<Arc<dyn Way>>;
+
+    /// The agent is about to be started on this node. Asked before every start.
+    fn claim(&self, id: AgentId, name: &Arc<str>) -> BoxFuture<'static, Result<Claimed, AgentError>>;
+
+    /// The agent has ended for good. One that sleeps has not.
+    fn release(&self, id: AgentId);
+}
+
+/// What becomes of an agent that is to be started here.
+#[derive(Clone, Debug)]
+pub enum Claimed {
+    /// It lives here from now on.
+    Here,
+    /// It lives on another node: this is the way to it.
+    Elsewhere(Arc<dyn Way>),
+}
+
+/// The way to another node. Never blocks.
+pub trait Way: fmt::Debug + Send + Sync + 'static {
+    /// Takes `parcel` for the agent. Parcels of one sender to one agent keep their order.
     fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded;
 
-    /// Messages that wait for the node that has the agent, and how many may. `None` if the agent is no other node's.
-    fn queue(&self, to: AgentId, name: Option<&str>) -> Option<(u64, u64)>;
+    /// Messages that wait for that node, and how many may.
+    fn queue(&self) -> (u64, u64);
 
-    /// Waits until there may be room for a message to the agent.
-    fn room(&self, to: AgentId, name: Option<&str>) -> BoxFuture<'static, ()>;
+    /// Waits until there may be room for a message.
+    fn room(&self) -> BoxFuture<'static, ()>;
+
+    /// Whether all that was sent on it has come: whoever goes another way now overtakes nothing.
+    fn is_quiet(&self) -> bool;
+
+    /// The node's name.
+    fn node(&self) -> &str;
 }
 
 /// What became of a parcel.
@@ -33,10 +60,10 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
 pub enum Forwarded {
     /// It is on its way, or counted and answered if it cannot be.
     Taken,
-    /// The agent is no other node's.
-    NotRemote(Parcel),
     /// As much as allowed waits for that node already.
     Full(Parcel),
+    /// That node is gone: the agent may be elsewhere by now.
+    Lost(Parcel, AgentError),
     /// It cannot go there, for this reason.
     Refused(Parcel, AgentError, DeadLetterReason),
 }
@@ -242,32 +269,134 @@ impl Node {
         let _ = self.unroutable(to, letter, error, DeadLetterReason::NodeLost);
     }
 
-    /// Offers a letter without a local route to the other nodes.
-    pub(super) fn forward<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Sent, Letter> {
+    /// Offers a letter without a route to the other nodes. The way is kept in the route table: whoever has sent that way goes on to,
+    /// whatever the cluster would say by then, until the node is lost. Else letters could overtake each other.
+    pub(super) fn seek<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Sent, Letter> {
         let Some(remote) = self.remote_slot().get() else { return Err(letter) };
-        match remote.forward(to.id(), to.name(), Parcel(letter)) {
-            Forwarded::Taken => Ok(Sent::Done),
-            Forwarded::NotRemote(Parcel(letter)) => Err(letter),
-            Forwarded::Full(Parcel(letter)) => Ok(Sent::Full(letter)),
+        let Some(way) = remote.way(to.id(), to.name()) else { return Err(letter) };
+        // Names that no family has are not worth an entry: anybody can invent them.
+        let known = to.name().is_none_or(|name| self.family_of(name).is_some());
+        if known && self.routes().ways() < self.agents_max() {
+            self.routes().lead_away(to.id(), &way);
+            // Perhaps along another way: another sender may have been faster.
+            return Ok(self.try_deliver(to, letter));
+        }
+        let forwarded = way.forward(to.id(), to.name(), Parcel(letter));
+        Ok(self.forwarded(to, &way, forwarded))
+    }
+
+    /// Sends a letter the way that its route leads, if it leads to another node.
+    pub(super) fn along<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Sent, Letter> {
+        let (forwarded, way) = {
+            // Under the route's lock, like a push: a way that is forgotten has nobody on it.
+            let Some(way) = self.routes().read_way(to.id()) else { return Err(letter) };
+            match way.forward(to.id(), to.name(), Parcel(letter)) {
+                Forwarded::Taken => return Ok(Sent::Done),
+                other => (other, way.clone()),
+            }
+        };
+        Ok(self.forwarded(to, &way, forwarded))
+    }
+
+    #[cold]
+    fn forwarded<T: Target + ?Sized>(&self, to: &T, way: &Arc<dyn Way>, forwarded: Forwarded) -> Sent {
+        match forwarded {
+            Forwarded::Taken => Sent::Done,
+            Forwarded::Full(Parcel(letter)) => Sent::Full(letter),
             Forwarded::Refused(Parcel(letter), error, reason) => {
-                Ok(Sent::Failed(self.unroutable(to, letter, error, reason)))
+                Sent::Failed(self.unroutable(to, letter, error, reason))
+            }
+            Forwarded::Lost(Parcel(letter), error) => {
+                self.routes().forget_way(to.id(), way);
+                let next = self.remote_slot().get().and_then(|remote| remote.way(to.id(), to.name()));
+                if next.is_some_and(|next| next.node() == way.node()) {
+                    return Sent::Failed(self.unroutable(to, letter, error, DeadLetterReason::NodeLost));
+                }
+                self.try_deliver(to, letter)
+            }
+        }
+    }
+
+    /// The agent has ended for good.
+    pub(crate) fn release(&self, id: AgentId) {
+        if let Some(remote) = self.remote_slot().get() {
+            remote.release(id);
+        }
+    }
+
+    /// Another node has the agent: its letters go there, in order and before any other, and its route leads there from now on.
+    pub(crate) fn send_away(&self, cell: &Arc<AgentCell>, way: &Arc<dyn Way>) {
+        self.unwatch_idle(cell);
+        let mut retired = self.retired().lock();
+        let mut left = Vec::new();
+        let gone = self.routes().turn_away(cell, way, |letter| {
+            match way.forward(cell.id, Some(&cell.name), Parcel(letter)) {
+                Forwarded::Taken => {}
+                Forwarded::Full(Parcel(letter)) => {
+                    let (queued, limit) = way.queue();
+                    let error = AgentError::Overloaded { queued, limit, shed_below_percent: None };
+                    left.push((letter, error, None));
+                }
+                Forwarded::Lost(Parcel(letter), error) => {
+                    left.push((letter, error, Some(DeadLetterReason::NodeLost)));
+                }
+                Forwarded::Refused(Parcel(letter), error, reason) => left.push((letter, error, Some(reason))),
+            }
+        });
+        let Some(tally) = gone else { return };
+        *retired += tally;
+        drop(retired);
+        self.follow_groups(cell);
+        for (letter, error, reason) in left {
+            match reason {
+                Some(reason) => drop(self.unroutable(&cell.name, letter, error, reason)),
+                None => {
+                    self.count_remote_rejected();
+                    letter.answer.send(Err(error));
+                }
             }
         }
     }
 
     /// Counts a message for which there is no room on its way to another node. `None` if its agent is no other node's.
     pub(super) fn remote_overloaded<T: Target + ?Sized>(&self, to: &T) -> Option<AgentError> {
-        let (queued, limit) = self.remote_slot().get()?.queue(to.id(), to.name())?;
+        let (queued, limit) = self.way(to)?.queue();
         self.count_remote_rejected();
         Some(AgentError::Overloaded { queued, limit, shed_below_percent: None })
     }
 
     /// Waits for room on the way to the agent's node. Returns at once if it is no other node's.
     pub(super) async fn remote_room<T: Target + ?Sized>(&self, to: &T) {
-        let room = self.remote_slot().get().map(|remote| remote.room(to.id(), to.name()));
+        let room = self.way(to).map(|way| way.room());
         if let Some(room) = room {
             room.await;
         }
+    }
+
+    fn way<T: Target + ?Sized>(&self, to: &T) -> Option<Arc<dyn Way>> {
+        let kept = self.routes().way(to.id());
+        kept.or_else(|| self.remote_slot().get()?.way(to.id(), to.name()))
+    }
+
+    /// The node that messages from here to the agent go to; `None` if none have gone to another.
+    #[must_use]
+    pub fn leads_to<T: Target + ?Sized>(&self, to: &T) -> Option<Arc<str>> {
+        self.routes().way(to.id()).map(|way| way.node().into())
+    }
+
+    /// Forgets the ways to agents of other nodes on which nothing is under way, if there are more than `max`. Looks at all routes.
+    pub fn forget_ways(&self, max: usize) {
+        if self.routes().ways() > max {
+            self.routes().forget_ways(|way| way.is_quiet());
+        }
+    }
+
+    /// The agents that sleep here, in order of their keys: for a cluster to claim those that were here before it was joined.
+    pub fn for_each_dormant_agent(&self, look: impl FnMut(AgentId)) {
+        let mut ids = Vec::new();
+        self.routes().for_each_dormant(|record| ids.push(AgentId::of(&self.name_of(record))));
+        ids.sort_unstable();
+        ids.into_iter().for_each(look);
     }
 }
 

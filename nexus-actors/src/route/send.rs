@@ -179,7 +179,7 @@ impl Node {
         self.miss(to, letter)
     }
 
-    /// The same for a letter from another node, which is not passed on to a third.
+    /// The same for a letter from another node: it goes to a third only when the agent is found there as it is claimed.
     pub(super) fn try_local<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
         if let Some(cell) = self.routes().read(to.id()) {
             return cell.push(letter, self.dead_letters());
@@ -193,11 +193,15 @@ impl Node {
         if let Some(group) = group_of(to) {
             return self.offer_to_group(group, letter);
         }
+        let letter = match self.along(to, letter) {
+            Ok(sent) => return sent,
+            Err(letter) => letter,
+        };
         // One that sleeps here is here.
         if self.routes().contains(to.id()) {
             return self.make(to, letter);
         }
-        self.forward(to, letter).unwrap_or_else(|letter| self.make(to, letter))
+        self.seek(to, letter).unwrap_or_else(|letter| self.make(to, letter))
     }
 
     /// No route anywhere: perhaps a family makes the agent.

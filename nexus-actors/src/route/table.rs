@@ -9,7 +9,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use super::live::Live;
-use crate::agent::{AgentCell, AgentId, Record};
+use super::remote::Way;
+use crate::agent::{AgentCell, AgentId, Letter, Record, Tally};
 
 /// Keys are already hashes: their low 64 bits serve as they are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,13 +41,17 @@ enum Route {
     Local(Arc<AgentCell>),
     /// Its state lies here; a message wakes it.
     Dormant(Record),
+    /// Messages from here have gone this way, to another node.
+    Remote(Arc<dyn Way>),
 }
 
-/// Every agent known to this node. Remote routes will join the entry.
+/// Every agent known to this node.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     routes: DashMap<u128, Route, BuildHasherDefault<KeyHasher>>,
     dormant: AtomicUsize,
+    /// Routes to other nodes.
+    ways: AtomicUsize,
     /// The local ones, for looks at all of them: sleepers cost such a look nothing.
     live: Live,
 }
@@ -66,13 +71,74 @@ impl RouteTable {
     /// What lies there of a dormant agent.
     pub(crate) fn dormant(&self, id: AgentId) -> Option<Record> {
         match &*self.routes.get(&id.get())? {
-            Route::Local(_) => None,
             Route::Dormant(record) => Some(record.clone()),
+            Route::Local(_) | Route::Remote(_) => None,
         }
     }
 
+    /// Whether the agent is here, awake or asleep.
     pub(crate) fn contains(&self, id: AgentId) -> bool {
-        self.routes.contains_key(&id.get())
+        self.routes.get(&id.get()).is_some_and(|route| !matches!(*route, Route::Remote(_)))
+    }
+
+    /// The way to the agent's node, under its entry's read lock. Whoever holds it must not touch the table.
+    pub(crate) fn read_way(&self, id: AgentId) -> Option<impl Deref<Target = Arc<dyn Way>> + '_> {
+        self.routes.get(&id.get())?.try_map(Route::way).ok()
+    }
+
+    pub(crate) fn way(&self, id: AgentId) -> Option<Arc<dyn Way>> {
+        self.read_way(id).map(|way| way.clone())
+    }
+
+    /// Routes to other nodes.
+    pub(crate) fn ways(&self) -> usize {
+        self.ways.load(Ordering::Relaxed)
+    }
+
+    /// From now on messages go this way, if there is no route yet: else `false`.
+    pub(crate) fn lead_away(&self, id: AgentId, way: &Arc<dyn Way>) -> bool {
+        let Entry::Vacant(entry) = self.routes.entry(id.get()) else { return false };
+        entry.insert(Route::Remote(way.clone()));
+        self.ways.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// From now on the cluster is asked for the way, if it is this one.
+    pub(crate) fn forget_way(&self, id: AgentId, way: &Arc<dyn Way>) {
+        let same = |_: &u128, route: &Route| route.way().is_some_and(|present| Arc::ptr_eq(present, way));
+        if self.routes.remove_if(&id.get(), same).is_some() {
+            self.ways.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The same for all ways that are to be `forgotten`; each is asked while nobody sends on it.
+    pub(crate) fn forget_ways(&self, forgotten: impl Fn(&Arc<dyn Way>) -> bool) {
+        self.routes.retain(|_, route| {
+            let gone = route.way().is_some_and(&forgotten);
+            if gone {
+                self.ways.fetch_sub(1, Ordering::Relaxed);
+            }
+            !gone
+        });
+    }
+
+    /// From now on the route leads `way`; each letter that waits in `cell` is handed to `forward` before anything is sent that way. Answers
+    /// the counters of what was handled here; `None` if the route does not lead to `cell`.
+    pub(crate) fn turn_away(
+        &self,
+        cell: &AgentCell,
+        way: &Arc<dyn Way>,
+        forward: impl FnMut(Letter),
+    ) -> Option<Tally> {
+        let Entry::Occupied(mut entry) = self.routes.entry(cell.id.get()) else { return None };
+        if !entry.get().leads_to(cell) {
+            return None;
+        }
+        let tally = cell.vacate(forward);
+        entry.insert(Route::Remote(way.clone()));
+        self.live.remove(cell);
+        self.ways.fetch_add(1, Ordering::Relaxed);
+        Some(tally)
     }
 
     /// The cell of this key, and whether it was made now: by `make`, from what lies there of a dormant agent.
@@ -89,6 +155,14 @@ impl RouteTable {
                     self.live.insert(cell.clone());
                     entry.insert(Route::Local(cell.clone()));
                     self.dormant.fetch_sub(1, Ordering::Relaxed);
+                    (cell, true)
+                }
+                // It comes here, or whoever thinks so is told otherwise when it is claimed.
+                Route::Remote(_) => {
+                    let cell = Arc::new(make(None));
+                    self.live.insert(cell.clone());
+                    entry.insert(Route::Local(cell.clone()));
+                    self.ways.fetch_sub(1, Ordering::Relaxed);
                     (cell, true)
                 }
             },
@@ -136,7 +210,7 @@ impl RouteTable {
 
     /// Agents, dormant ones included.
     pub(crate) fn len(&self) -> usize {
-        self.routes.len()
+        self.routes.len().saturating_sub(self.ways())
     }
 
     pub(crate) fn dormant_len(&self) -> usize {
@@ -170,7 +244,14 @@ impl Route {
     const fn local(&self) -> Option<&Arc<AgentCell>> {
         match self {
             Self::Local(cell) => Some(cell),
-            Self::Dormant(_) => None,
+            Self::Dormant(_) | Self::Remote(_) => None,
+        }
+    }
+
+    const fn way(&self) -> Option<&Arc<dyn Way>> {
+        match self {
+            Self::Remote(way) => Some(way),
+            Self::Local(_) | Self::Dormant(_) => None,
         }
     }
 

@@ -10,9 +10,9 @@ use std::sync::{Arc, Weak};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use nexus_actors::Node;
 use nexus_actors::agent::AgentId;
-use nexus_actors::route::remote::{Forwarded, Parcel, Remote};
+use nexus_actors::route::remote::{Claimed, Forwarded, Parcel, Remote, Way};
+use nexus_actors::{AgentError, Node};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
@@ -25,8 +25,23 @@ use crate::{NodeId, NodeName};
 
 /// Knows which node has an agent. Must not block.
 pub trait Locate: fmt::Debug + Send + Sync + 'static {
-    /// The other node that has the agent; `None` if it is this node's, or nobody's.
+    /// The other node that has the agent, or that is to start it; `None` if it is this node's, or nobody's.
     fn locate(&self, agent: AgentId, name: Option<&str>) -> Option<NodeName>;
+
+    /// The agent is to be started on this node: `None` if it may be, else the node where it lives.
+    fn claim(
+        &self,
+        agent: AgentId,
+        name: &Arc<str>,
+    ) -> BoxFuture<'static, Result<Option<NodeName>, AgentError>> {
+        let _ = (agent, name);
+        async { Ok(None) }.boxed()
+    }
+
+    /// The agent does not live on this node any more.
+    fn release(&self, agent: AgentId) {
+        let _ = agent;
+    }
 }
 
 /// Agents in a fixed place.
@@ -63,15 +78,9 @@ struct Peer {
     connected: Option<u64>,
 }
 
-/// The way of a node to the others. Holds its gateway only as long as somebody else does.
+/// What the node knows of the gateway. Holds it only as long as somebody else does.
 #[derive(Debug)]
-struct Way(Weak<Gateway>);
-
-impl Way {
-    fn to(&self, agent: AgentId, name: Option<&str>) -> Option<Arc<Link>> {
-        self.0.upgrade()?.to(agent, name)
-    }
-}
+struct Outside(Weak<Gateway>);
 
 /// One connection of a link.
 struct Strand {
@@ -104,7 +113,7 @@ impl Gateway {
             services: RwLock::default(),
             changing: Mutex::default(),
         });
-        node.set_remote(Arc::new(Way(Arc::downgrade(&gateway))));
+        node.set_remote(Arc::new(Outside(Arc::downgrade(&gateway))));
         tokio::spawn(keep_time(Arc::downgrade(&gateway)));
         gateway
     }
@@ -144,10 +153,6 @@ impl Gateway {
         peers.entry(peer.clone()).or_insert_with(make).link.clone()
     }
 
-    fn to(&self, agent: AgentId, name: Option<&str>) -> Option<Arc<Link>> {
-        Some(self.link(&self.table.locate(agent, name)?))
-    }
-
     fn tell_all(&self, event: &ControlEvent) {
         let listeners: Vec<_> = self.services.read().values().cloned().collect();
         for listener in listeners {
@@ -170,26 +175,52 @@ async fn keep_time(gateway: Weak<Gateway>) {
     }
 }
 
-impl Remote for Way {
-    fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded {
-        match self.to(to, name) {
-            Some(link) => link.forward(to, name, parcel),
-            None => Forwarded::NotRemote(parcel),
-        }
+impl Remote for Outside {
+    fn way(&self, to: AgentId, name: Option<&str>) -> Option<Arc<dyn Way>> {
+        let gateway = self.0.upgrade()?;
+        let node = gateway.table.locate(to, name)?;
+        Some(gateway.link(&node))
     }
 
-    fn queue(&self, to: AgentId, name: Option<&str>) -> Option<(u64, u64)> {
-        Some(self.to(to, name)?.queue())
-    }
-
-    fn room(&self, to: AgentId, name: Option<&str>) -> BoxFuture<'static, ()> {
-        let link = self.to(to, name);
+    fn claim(&self, id: AgentId, name: &Arc<str>) -> BoxFuture<'static, Result<Claimed, AgentError>> {
+        let Some(gateway) = self.0.upgrade() else { return async { Ok(Claimed::Here) }.boxed() };
+        let claiming = gateway.table.claim(id, name);
         async move {
-            if let Some(link) = link {
-                link.room().await;
-            }
+            Ok(match claiming.await? {
+                None => Claimed::Here,
+                Some(node) => Claimed::Elsewhere(gateway.link(&node)),
+            })
         }
         .boxed()
+    }
+
+    fn release(&self, id: AgentId) {
+        if let Some(gateway) = self.0.upgrade() {
+            gateway.table.release(id);
+        }
+    }
+}
+
+impl Way for Link {
+    fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded {
+        Self::forward(self, to, name, parcel)
+    }
+
+    fn queue(&self) -> (u64, u64) {
+        Self::queue(self)
+    }
+
+    fn room(&self) -> BoxFuture<'static, ()> {
+        Self::room(self)
+    }
+
+    fn is_quiet(&self) -> bool {
+        let LinkOverview { queued, unacknowledged, .. } = self.overview();
+        queued == 0 && unacknowledged == 0
+    }
+
+    fn node(&self) -> &str {
+        self.peer().as_str()
     }
 }
 

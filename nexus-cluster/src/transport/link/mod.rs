@@ -14,6 +14,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use nexus_actors::agent::{AgentId, Reply, Target as _};
 use nexus_actors::clock::Millis;
 use nexus_actors::route::DeadLetterReason;
@@ -47,7 +49,7 @@ pub(super) struct Link {
     /// The peer's asks that wait for their answer here, by session and number.
     serving: Mutex<BTreeMap<(u64, u64), Weak<Serving>>>,
     pub(super) work: Arc<Notify>,
-    room: Notify,
+    room: Arc<Notify>,
     next_number: AtomicU64,
 }
 
@@ -110,9 +112,13 @@ impl Link {
             inbound: Mutex::default(),
             serving: Mutex::default(),
             work,
-            room: Notify::new(),
+            room: Arc::default(),
             next_number: AtomicU64::new(1),
         })
+    }
+
+    pub(super) const fn peer(&self) -> &NodeName {
+        &self.peer
     }
 
     pub(super) fn overview(&self) -> LinkOverview {
@@ -149,7 +155,7 @@ impl Link {
             Err(Refused::Full { .. }) => return Forwarded::Full(parcel),
             Err(Refused::Lost(reason)) => {
                 let error = self.lost_error(&reason);
-                return Forwarded::Refused(parcel, error, DeadLetterReason::NodeLost);
+                return Forwarded::Lost(parcel, error);
             }
         }
         let first = self.write(&mut out.core, now, size, kind, number, left, |out| {
@@ -226,14 +232,11 @@ impl Link {
     }
 
     /// Waits until less than half of what may wait does, or the peer is lost.
-    pub(super) async fn room(&self) {
-        let notified = self.room.notified();
-        tokio::pin!(notified);
+    pub(super) fn room(&self) -> BoxFuture<'static, ()> {
         // Registered before the look, so that a notification between the two is not lost.
+        let mut notified = Box::pin(self.room.clone().notified_owned());
         notified.as_mut().enable();
-        if !self.out.lock().core.has_room() {
-            notified.await;
-        }
+        if self.out.lock().core.has_room() { async {}.boxed() } else { notified }
     }
 
     pub(super) fn send_control(&self, bytes: Bytes) -> Result<(), ControlError> {
