@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use crate::agent::{
     AgentCell, AgentId, AgentMessage, AgentOverview, AgentStatus, Behaviors, Family, HostMessage, IdleWatch,
-    Level, LevelGranted, Reply, ReplyPort, Request, Tally, Target, Watched,
+    Level, LevelGranted, NamePattern, Reply, ReplyPort, Request, Tally, Target, Watched,
 };
 use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
@@ -290,6 +290,25 @@ impl Node {
     pub fn agents(&self) -> Vec<AgentOverview> {
         let now = self.clock().now();
         self.routes().cells().iter().map(|cell| cell.overview(now)).collect()
+    }
+
+    /// The names of at most `limit` agents that match `pattern`, those that come next after the name `after`, in order. Agents that sleep
+    /// are among them, those that have stopped are not. Looks at every agent.
+    #[must_use]
+    pub fn names(&self, pattern: &NamePattern, after: &str, limit: usize) -> Vec<Arc<str>> {
+        let wanted = |name: &str| name > after && pattern.matches(name);
+        let mut names = Vec::new();
+        self.routes().for_each(|cell| {
+            if !cell.is_retired() && wanted(&cell.name) {
+                names.push(cell.name.clone());
+            }
+        });
+        names.extend(self.dormant_names(wanted).into_iter().map(Arc::from));
+        names.sort_unstable();
+        // One may have gone to sleep between the two looks.
+        names.dedup();
+        names.truncate(limit);
+        names
     }
 
     /// One agent. The counters of a dormant one are among the node's.

@@ -63,11 +63,14 @@ pub enum Service {
     Directory = 3,
     /// Agents that move.
     Migration = 4,
+    /// What is on which node.
+    Census = 5,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Membership, Self::Gossip, Self::Directory, Self::Migration];
+    pub const ALL: [Self; 5] =
+        [Self::Membership, Self::Gossip, Self::Directory, Self::Migration, Self::Census];
 }
 
 /// One authenticated connection.
