@@ -25,10 +25,13 @@ use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::balance::smooth;
 use crate::route::{DeadLetterReason, DeadLetters};
+use crate::store::{Follows, Marks, Origin, Standing};
 use crate::supervision::ExitReason;
 
 /// Exits remembered per agent.
 const EXITS_KEPT: usize = 8;
+/// Requests that have crashed a stored agent, remembered per agent.
+const POISON_KEPT: usize = 8;
 
 /// Where an agent stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -112,8 +115,16 @@ pub(crate) enum Sent {
     Failed(AgentError),
 }
 
+/// What most agents have nothing of.
 #[derive(Debug, Default)]
-struct Exits(Vec<AgentExit>);
+struct Rare {
+    /// The last ones, newest last; few, so the oldest is taken from the front.
+    exits: Vec<AgentExit>,
+    /// How far it has handled each feed that delivers again what is lost.
+    marks: Marks,
+    /// Requests of such feeds that have crashed it while it was stored: it restarts from before them.
+    poison: Vec<Origin>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -149,8 +160,7 @@ pub(crate) struct AgentCell {
     service_ns: AtomicU32,
     /// For an agent whose state is written to the store.
     keeper: Option<Box<Keeper>>,
-    /// The last ones, newest last; few, so the oldest is taken from the front. Boxed: most agents have none.
-    exits: Mutex<Option<Box<Exits>>>,
+    rare: Mutex<Option<Box<Rare>>>,
 }
 
 impl AgentCell {
@@ -177,7 +187,7 @@ impl AgentCell {
             snapshot: Mutex::default(),
             service_ns: AtomicU32::new(0),
             keeper: persist.is_some().then(|| Box::new(Keeper::new(*persist))),
-            exits: Mutex::default(),
+            rare: Mutex::default(),
         }
     }
 
@@ -207,7 +217,11 @@ impl AgentCell {
         *cell.level.get_mut() = parts.level as u8;
         *cell.phase.get_mut() = Phase::Waking as u8;
         *cell.incarnation.get_mut() = parts.incarnation;
-        *cell.snapshot.get_mut() = Some(record.snapshot());
+        let snapshot = record.snapshot();
+        if !snapshot.marks.as_slice().is_empty() && cell.keeper.is_none() {
+            *cell.rare.get_mut() = Some(Box::new(Rare { marks: snapshot.marks.clone(), ..Rare::default() }));
+        }
+        *cell.snapshot.get_mut() = Some(snapshot);
         cell
     }
 
@@ -237,6 +251,63 @@ impl AgentCell {
     /// For an agent whose state is written to the store.
     pub(crate) fn keeper(&self) -> Option<&Keeper> {
         self.keeper.as_deref()
+    }
+
+    /// How a feed's request stands to what the agent has handled. The next one counts as handled from now on.
+    pub(crate) fn take_turn(&self, origin: Origin, follows: Follows) -> Standing {
+        let mut rare = self.rare.lock();
+        let marks = &mut rare.get_or_insert_default().marks;
+        let standing = marks.standing(origin, Some(follows));
+        if standing == Standing::Next {
+            marks.advance(origin);
+        }
+        standing
+    }
+
+    /// The request from `origin` is handled.
+    pub(crate) fn advance_mark(&self, origin: Origin) {
+        self.rare.lock().get_or_insert_default().marks.advance(origin);
+    }
+
+    /// A request of a feed has crashed the agent. Only one that restarts from before it would be given it again.
+    pub(crate) fn note_poison(&self, origin: Origin) {
+        if self.keeper.is_none() {
+            return;
+        }
+        let mut rare = self.rare.lock();
+        let poison = &mut rare.get_or_insert_default().poison;
+        if poison.len() == POISON_KEPT {
+            poison.remove(0);
+        }
+        poison.push(origin);
+    }
+
+    /// Whether the request from `origin` has crashed the agent before.
+    pub(crate) fn is_poison(&self, origin: Origin) -> bool {
+        self.rare.lock().as_ref().is_some_and(|rare| rare.poison.contains(&origin))
+    }
+
+    /// It goes on from a state that has handled this much.
+    pub(crate) fn reset_marks(&self, marks: Marks) {
+        if let Some(rare) = &mut *self.rare.lock() {
+            rare.marks = marks;
+        }
+    }
+
+    /// How far it has handled each feed that delivers again what is lost.
+    pub(crate) fn marks(&self) -> Marks {
+        self.rare.lock().as_ref().map(|rare| rare.marks.clone()).unwrap_or_default()
+    }
+
+    /// The place of the last request of `feed` that it has handled; 0 if it has handled none.
+    pub(crate) fn mark_of(&self, feed: u16) -> u64 {
+        let mark = self.rare.lock().as_ref().map_or(0, |rare| rare.marks.of(feed));
+        // Until the first request it knows no more than what it starts from.
+        if mark > 0 {
+            mark
+        } else {
+            self.snapshot.lock().as_ref().map_or(0, |snapshot| snapshot.marks.of(feed))
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -303,7 +374,18 @@ impl AgentCell {
     /// Enqueues a letter and wakes the agent; dead-letters it if the agent has stopped.
     #[inline]
     pub(crate) fn push(&self, letter: Letter, dead: &DeadLetters) -> Sent {
-        match self.inbox().push(letter, self.limit()) {
+        self.pushed(self.inbox().push(letter, self.limit()), dead)
+    }
+
+    /// The same where something else bounds what waits in the inbox.
+    #[cold]
+    pub(crate) fn push_unlimited(&self, letter: Letter, dead: &DeadLetters) -> Sent {
+        self.pushed(self.inbox().push_unlimited(letter), dead)
+    }
+
+    #[inline]
+    fn pushed(&self, pushed: Pushed, dead: &DeadLetters) -> Sent {
+        match pushed {
             Pushed::Queued => Sent::Done,
             Pushed::Wake => {
                 self.wake();
@@ -494,8 +576,8 @@ impl AgentCell {
     }
 
     pub(crate) fn note_exit(&self, at: Millis, reason: ExitReason) {
-        let mut exits = self.exits.lock();
-        let Exits(exits) = &mut **exits.get_or_insert_default();
+        let mut rare = self.rare.lock();
+        let exits = &mut rare.get_or_insert_default().exits;
         if exits.len() == EXITS_KEPT {
             exits.remove(0);
         }
@@ -547,7 +629,7 @@ impl AgentCell {
             dead_lettered: tally.dead_lettered,
             refused: self.refused.load(Ordering::Relaxed),
             uptime_ms,
-            exits: self.exits.lock().as_ref().map(|exits| exits.0.clone()).unwrap_or_default(),
+            exits: self.rare.lock().as_ref().map(|rare| rare.exits.clone()).unwrap_or_default(),
         }
     }
 }

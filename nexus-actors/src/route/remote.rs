@@ -198,6 +198,7 @@ impl Node {
 
     /// A message from another node, for an agent here or one that a family makes. It is never passed on: an agent that is not here is
     /// unknown. With `reject` it is rejected as if the agent's inbox were full. An ask has a `ticket`, and hears whatever becomes of it.
+    /// One of a feed that delivers again what is lost goes past the inbox's limit, as its feed waits for room on the way here.
     ///
     /// # Errors
     /// Those of [`Node::send`]; counted and answered already.
@@ -214,7 +215,9 @@ impl Node {
             Some(ticket) => Answer::Remote(Box::new((ticket, Some(receipt)))),
         };
         let letter = Letter { request, answer };
-        let rejected = if self.controls().sheds(&letter.request) {
+        // Its feed would wait here, and cannot: what is on its way is bounded by the link's credit.
+        let waits = letter.request.chained().is_some();
+        let rejected = if !waits && self.controls().sheds(&letter.request) {
             Some(self.shed(to))
         } else if reject {
             self.routes().read(to.id()).map(|cell| cell.reject())
@@ -222,10 +225,15 @@ impl Node {
             None
         };
         if let Some(error) = rejected {
+            self.dead_letters().feed_losses().note_request(&letter.request);
             letter.answer.send(Err(error.clone()));
             return Err(error);
         }
-        match self.try_local(to, letter) {
+        let sent = match self.try_local(to, letter) {
+            Sent::Full(letter) if waits => self.push_unlimited(to, letter),
+            sent => sent,
+        };
+        match sent {
             Sent::Done => Ok(()),
             Sent::Failed(error) => Err(error),
             Sent::Full(mut letter) => {
@@ -234,6 +242,16 @@ impl Node {
                 answer.send(Err(error.clone()));
                 Err(error)
             }
+        }
+    }
+
+    /// Enqueues a letter for an agent here whose inbox is full.
+    #[cold]
+    fn push_unlimited<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+        match self.routes().read(to.id()) {
+            Some(cell) => cell.push_unlimited(letter, self.dead_letters()),
+            // Gone between the two looks: what takes its place has room.
+            None => self.try_local(to, letter),
         }
     }
 

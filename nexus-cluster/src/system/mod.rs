@@ -5,6 +5,7 @@
 //!   ├── membership     who is there
 //!   ├── gossip         what they say of themselves
 //!   ├── directory      which agent is where
+//!   ├── census         what is on the other nodes
 //!   └── coordinator    ring, losses, readiness
 //! ```
 //!
@@ -38,6 +39,7 @@ use tokio::sync::watch;
 
 use self::actor::{Coordinator, CoordinatorArgs};
 use self::places::Places;
+use crate::census::{Census, CensusSetup};
 use crate::directory::{Directory, DirectoryConfig, DirectoryConfigError};
 use crate::gossip::{GossipConfig, GossipHandle, GossipSetup};
 use crate::membership::{
@@ -122,6 +124,7 @@ struct Inner {
     membership: MembershipHandle,
     gossip: GossipHandle,
     directory: Directory,
+    census: Census,
     places: Arc<Places>,
     standing: watch::Receiver<Standing>,
     child: ChildSpec,
@@ -190,16 +193,20 @@ impl Cluster {
             standing: Arc::new(told),
             actor: Arc::default(),
         };
+        let (membership, links) = (handle.clone(), gateway.clone());
+        let census = Census::new(CensusSetup { node: node.clone(), membership, gateway: links });
         let spec = SupervisorSpec::new("cluster.sup")
             .strategy(Strategy::RestForOne)
             .child(members.child()?)
             .child(gossips.child()?)
             .child(directory.child())
+            .child(census.child())
             .child(Coordinator::child(args));
         let child = ChildSpec::supervisor(spec);
         let membership = handle;
         let gossip = gossip_handle;
-        let inner = Inner { node, gateway, carrier, membership, gossip, directory, places, standing, child };
+        let inner =
+            Inner { node, gateway, carrier, membership, gossip, directory, census, places, standing, child };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -243,6 +250,12 @@ impl Cluster {
     #[must_use]
     pub fn directory(&self) -> &Directory {
         &self.inner.directory
+    }
+
+    /// What is on the other nodes.
+    #[must_use]
+    pub fn census(&self) -> &Census {
+        &self.inner.census
     }
 
     /// Who is responsible for what, as this node sees it now.

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use nexus_actors::AgentError;
 use nexus_actors::agent::{AgentId, Hints, Payload, Reply, Request, Target as _};
 use nexus_actors::clock::Millis;
+use nexus_actors::store::{Follows, Origin};
 use nexus_actors::telemetry::TraceContext;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::envelope::{self, Address, Kind};
+use super::envelope::{self, Address, EnvelopeError, Kind};
 use super::frame::{self, FrameError, HEADER_BYTES, Header};
 
 const BODY_MAX: usize = 1 << 20;
@@ -23,7 +24,9 @@ fn request() -> Request {
     let payload = Payload::encode(&("hello", 5)).unwrap();
     let trace = TraceContext { trace_id: 1, span_id: 2, sampled: true };
     let hints = Hints { priority: 0.25, deadline: Some(Millis::new(99)), ..Hints::default() };
-    Request::update("key", payload).with_hints(hints).with_trace(trace)
+    let origin = Origin::new(0x8123, Origin::SEQ_MAX).unwrap();
+    let request = Request::update("key", payload).with_hints(hints).with_trace(trace);
+    request.from_feed_after(origin, Follows { seq: 1 << 47, pass: 9 })
 }
 
 fn body() -> Bytes {
@@ -84,12 +87,39 @@ fn what_goes_in_comes_out() {
         (request().operation, &request().key, &request().payload)
     );
     assert_eq!((tell.trace(), tell.deadline(), tell.hints().priority), (request().trace(), None, 0.25));
+    assert_eq!((tell.origin(), tell.follows()), (request().origin(), request().follows()));
     let (address, ask) = envelope::read_request(envelopes[1].content, &body).unwrap();
     assert_eq!((address.id(), &*ask.key), (AgentId::of("kv/1"), "q"));
     assert_eq!(envelopes[1].deadline, Some(Duration::from_millis(200)));
     let reply = |at: usize| envelope::read_reply(envelopes[at].content, &body).unwrap();
     assert_eq!(reply(2), Ok(Payload::encode(&7).unwrap()));
     assert_eq!(reply(3), Err(AgentError::TimedOut { after_ms: 4 }));
+}
+
+/// Goal: a request cannot follow itself or a later one, and a place that only this node gives does not travel.
+#[test]
+fn places_in_feeds_are_checked() {
+    let content = |request: &Request| {
+        let mut content = Vec::new();
+        envelope::write_request(&mut content, AgentId::of("a"), Some("a"), request);
+        content
+    };
+    let origin = Origin::new(1, 5).unwrap();
+    let read = |content: Vec<u8>| {
+        let body = Bytes::from(content);
+        envelope::read_request(&body, &body).map(|(_, request)| (request.origin(), request.follows()))
+    };
+    let follows = Follows { seq: 4, pass: 1 };
+    let good = content(&Request::query("k").from_feed_after(origin, follows));
+    assert_eq!(read(good.clone()), Ok((Some(origin), Some(follows))));
+    assert_eq!(read(content(&Request::query("k").from_feed(origin))), Ok((None, None)));
+    let at = good.len() - 9;
+    for wrong in [5, u8::MAX] {
+        let mut bad = good.clone();
+        bad[at] = wrong;
+        assert_eq!(read(bad), Err(EnvelopeError::Content("place in a feed")));
+    }
+    assert_eq!(read(good[..good.len() - 1].to_vec()), Err(EnvelopeError::Content("place in a feed")));
 }
 
 /// Goal: a payload that fills its frame is not copied, and one that does not is: whoever keeps it keeps no frame.

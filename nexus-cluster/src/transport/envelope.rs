@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A tell's or ask's content is its target (a length and a name, or a zero and the 16 bytes of an [`AgentId`]), the operation, the key,
-//! hints and trace if there are any, and to the end the payload, which is MessagePack already. The header and the parts of a request are laid by hand:
+//! hints and trace if there are any, its place in a feed and what it follows there if that matters, and to the end the payload, which is MessagePack already. The header and the parts of a request are laid by hand:
 //! the payload is never encoded a second time. A reply's content is a payload or an error. A part's is a stretch of an envelope that is
 //! larger than a frame; parts of one envelope follow each other, so that a receiver puts one together at a time.
 
@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nexus_actors::AgentError;
 use nexus_actors::agent::{AgentId, Hints, NAME_BYTES_MAX, Operation, Payload, Reply, Request, Target};
+use nexus_actors::store::{Follows, Origin};
 use nexus_actors::telemetry::TraceContext;
 use thiserror::Error;
 
@@ -27,6 +28,10 @@ pub const HEADER_BYTES: usize = 17;
 
 /// Set with the operation if hints or a trace follow the key.
 const HAS_EXTRAS: u8 = 0x80;
+/// Set with the operation if the request's place in a feed comes before the payload: 8 bytes of its origin, 8 of the place that it
+/// follows, and the pass.
+const HAS_PLACE: u8 = 0x40;
+const PLACE_BYTES: usize = 17;
 
 /// A payload is left where it came, in its frame, if it is at least this part of it. A smaller one is copied: an agent that keeps it
 /// would keep the whole frame.
@@ -186,10 +191,17 @@ pub fn write_request(out: &mut Vec<u8>, id: AgentId, name: Option<&str>, request
     let extras = (extras != (Hints::default(), None)).then(|| rmp_serde::to_vec(&extras));
     // Numbers and unit variants: there is nothing in them that could not be encoded.
     let extras = extras.and_then(Result::ok);
-    out.push(request.operation as u8 | if extras.is_some() { HAS_EXTRAS } else { 0 });
+    let place = request.origin().zip(request.follows());
+    let flags = if extras.is_some() { HAS_EXTRAS } else { 0 } | if place.is_some() { HAS_PLACE } else { 0 };
+    out.push(request.operation as u8 | flags);
     write_part(out, request.key.as_bytes());
     if let Some(extras) = extras {
         write_part(out, &extras);
+    }
+    if let Some((origin, follows)) = place {
+        out.extend_from_slice(&origin.bits().to_le_bytes());
+        out.extend_from_slice(&follows.seq.to_le_bytes());
+        out.push(follows.pass);
     }
     out.extend_from_slice(request.payload.bytes());
 }
@@ -223,7 +235,7 @@ pub fn read_request<'a>(content: &'a [u8], body: &Bytes) -> Result<(Address<'a>,
         length => Address::Name(text(take(&mut rest, length, "target")?, "target")?),
     };
     let flags = take(&mut rest, 1, "operation")?[0];
-    let operation = match flags & !HAS_EXTRAS {
+    let operation = match flags & !(HAS_EXTRAS | HAS_PLACE) {
         0 => Operation::Query,
         1 => Operation::Update,
         2 => Operation::Action,
@@ -231,7 +243,11 @@ pub fn read_request<'a>(content: &'a [u8], body: &Bytes) -> Result<(Address<'a>,
     };
     let key = text(read_part(&mut rest, "key")?, "key")?;
     let extras = if flags & HAS_EXTRAS == 0 { None } else { Some(read_part(&mut rest, "hints")?) };
+    let place = if flags & HAS_PLACE == 0 { None } else { Some(read_place(&mut rest)?) };
     let mut request = Request::new(operation, key, Payload::from_msgpack(own(rest, body)));
+    if let Some((origin, follows)) = place {
+        request = request.from_feed_after(origin, follows);
+    }
     if let Some(extras) = extras {
         let (hints, trace): (Hints, Option<TraceContext>) =
             rmp_serde::from_slice(extras).map_err(|_| EnvelopeError::Content("hints"))?;
@@ -279,6 +295,14 @@ fn write_part(out: &mut Vec<u8>, part: &[u8]) {
 fn read_part<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<&'a [u8], EnvelopeError> {
     let length = u32_at(take(rest, 4, what)?, 0) as usize;
     take(rest, length, what)
+}
+
+fn read_place(rest: &mut &[u8]) -> Result<(Origin, Follows), EnvelopeError> {
+    let malformed = EnvelopeError::Content("place in a feed");
+    let bytes = take(rest, PLACE_BYTES, "place in a feed")?;
+    let origin = Origin::from_bits(u64_at(bytes, 0)).ok_or(malformed)?;
+    let follows = Follows { seq: u64_at(bytes, 8), pass: bytes[16] };
+    if follows.seq < origin.seq() { Ok((origin, follows)) } else { Err(malformed) }
 }
 
 fn take<'a>(rest: &mut &'a [u8], length: usize, what: &'static str) -> Result<&'a [u8], EnvelopeError> {
