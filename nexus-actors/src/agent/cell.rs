@@ -1,5 +1,7 @@
 //! The route entry of one agent: its name, inbox, counters and the way to its actor. It outlives the actor's incarnations.
 
+mod rare;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use parking_lot::Mutex;
 use ractor::{ActorRef, ActorStatus};
 use serde::{Deserialize, Serialize};
 
+use self::rare::Rare;
 use super::durable::Snapshot;
 use super::family::{AgentTemplate, Family};
 use super::hibernate::lifecycle::Phase;
@@ -25,13 +28,10 @@ use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::balance::smooth;
 use crate::route::{DeadLetterReason, DeadLetters};
-use crate::store::{Follows, Marks, Origin, Standing};
 use crate::supervision::ExitReason;
 
 /// Exits remembered per agent.
 const EXITS_KEPT: usize = 8;
-/// Requests that have crashed a stored agent, remembered per agent.
-const POISON_KEPT: usize = 8;
 
 /// Where an agent stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -113,17 +113,6 @@ pub(crate) enum Sent {
     Full(Letter),
     /// It is among the dead letters.
     Failed(AgentError),
-}
-
-/// What most agents have nothing of.
-#[derive(Debug, Default)]
-struct Rare {
-    /// The last ones, newest last; few, so the oldest is taken from the front.
-    exits: Vec<AgentExit>,
-    /// How far it has handled each feed that delivers again what is lost.
-    marks: Marks,
-    /// Requests of such feeds that have crashed it while it was stored: it restarts from before them.
-    poison: Vec<Origin>,
 }
 
 /// See the module.
@@ -219,7 +208,7 @@ impl AgentCell {
         *cell.incarnation.get_mut() = parts.incarnation;
         let snapshot = record.snapshot();
         if !snapshot.marks.as_slice().is_empty() && cell.keeper.is_none() {
-            *cell.rare.get_mut() = Some(Box::new(Rare { marks: snapshot.marks.clone(), ..Rare::default() }));
+            *cell.rare.get_mut() = Some(Box::new(Rare::marked(snapshot.marks.clone())));
         }
         *cell.snapshot.get_mut() = Some(snapshot);
         cell
@@ -251,63 +240,6 @@ impl AgentCell {
     /// For an agent whose state is written to the store.
     pub(crate) fn keeper(&self) -> Option<&Keeper> {
         self.keeper.as_deref()
-    }
-
-    /// How a feed's request stands to what the agent has handled. The next one counts as handled from now on.
-    pub(crate) fn take_turn(&self, origin: Origin, follows: Follows) -> Standing {
-        let mut rare = self.rare.lock();
-        let marks = &mut rare.get_or_insert_default().marks;
-        let standing = marks.standing(origin, Some(follows));
-        if standing == Standing::Next {
-            marks.advance(origin);
-        }
-        standing
-    }
-
-    /// The request from `origin` is handled.
-    pub(crate) fn advance_mark(&self, origin: Origin) {
-        self.rare.lock().get_or_insert_default().marks.advance(origin);
-    }
-
-    /// A request of a feed has crashed the agent. Only one that restarts from before it would be given it again.
-    pub(crate) fn note_poison(&self, origin: Origin) {
-        if self.keeper.is_none() {
-            return;
-        }
-        let mut rare = self.rare.lock();
-        let poison = &mut rare.get_or_insert_default().poison;
-        if poison.len() == POISON_KEPT {
-            poison.remove(0);
-        }
-        poison.push(origin);
-    }
-
-    /// Whether the request from `origin` has crashed the agent before.
-    pub(crate) fn is_poison(&self, origin: Origin) -> bool {
-        self.rare.lock().as_ref().is_some_and(|rare| rare.poison.contains(&origin))
-    }
-
-    /// It goes on from a state that has handled this much.
-    pub(crate) fn reset_marks(&self, marks: Marks) {
-        if let Some(rare) = &mut *self.rare.lock() {
-            rare.marks = marks;
-        }
-    }
-
-    /// How far it has handled each feed that delivers again what is lost.
-    pub(crate) fn marks(&self) -> Marks {
-        self.rare.lock().as_ref().map(|rare| rare.marks.clone()).unwrap_or_default()
-    }
-
-    /// The place of the last request of `feed` that it has handled; 0 if it has handled none.
-    pub(crate) fn mark_of(&self, feed: u16) -> u64 {
-        let mark = self.rare.lock().as_ref().map_or(0, |rare| rare.marks.of(feed));
-        // Until the first request it knows no more than what it starts from.
-        if mark > 0 {
-            mark
-        } else {
-            self.snapshot.lock().as_ref().map_or(0, |snapshot| snapshot.marks.of(feed))
-        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -642,5 +574,7 @@ mod tests {
     #[test]
     fn cells_are_small() {
         assert!(size_of::<AgentCell>() + 2 * size_of::<usize>() <= 256, "{} bytes", size_of::<AgentCell>());
+        // What an agent that a cluster's feed reaches has beside: a box, a list and its one entry.
+        assert_eq!(size_of::<Rare>() + size_of::<Vec<(u16, u64)>>() + size_of::<(u16, u64)>(), 96);
     }
 }
