@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use crate::agent::{
     AgentCell, AgentId, AgentMessage, AgentOverview, AgentStatus, Behaviors, Family, HostMessage, IdleWatch,
-    Level, LevelGranted, Reply, ReplyPort, Request, Tally, Target, Watched,
+    Level, LevelGranted, NamePattern, Reply, ReplyPort, Request, Tally, Target, Watched,
 };
 use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
@@ -97,6 +97,8 @@ struct Inner {
     remote_rejected: AtomicU64,
     /// Requests that agents answered with an error that nobody waited for, and when that was last told.
     refused: AtomicU64,
+    /// Requests of feeds that their agents had handled before.
+    skipped: AtomicU64,
     refusal_told: Mutex<Option<Millis>>,
     /// Agents that may hibernate.
     idle: Mutex<IdleWatch<Watched>>,
@@ -127,6 +129,7 @@ impl Node {
                 remote: OnceLock::new(),
                 remote_rejected: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
+                skipped: AtomicU64::new(0),
                 refusal_told: Mutex::default(),
                 idle: Mutex::default(),
                 retired: Mutex::default(),
@@ -289,6 +292,25 @@ impl Node {
         self.routes().cells().iter().map(|cell| cell.overview(now)).collect()
     }
 
+    /// The names of at most `limit` agents that match `pattern`, those that come next after the name `after`, in order. Agents that sleep
+    /// are among them, those that have stopped are not. Looks at every agent.
+    #[must_use]
+    pub fn names(&self, pattern: &NamePattern, after: &str, limit: usize) -> Vec<Arc<str>> {
+        let wanted = |name: &str| name > after && pattern.matches(name);
+        let mut names = Vec::new();
+        self.routes().for_each(|cell| {
+            if !cell.is_retired() && wanted(&cell.name) {
+                names.push(cell.name.clone());
+            }
+        });
+        names.extend(self.dormant_names(wanted).into_iter().map(Arc::from));
+        names.sort_unstable();
+        // One may have gone to sleep between the two looks.
+        names.dedup();
+        names.truncate(limit);
+        names
+    }
+
     /// One agent. The counters of a dormant one are among the node's.
     #[must_use]
     pub fn agent<T: Target + ?Sized>(&self, target: &T) -> Option<AgentOverview> {
@@ -333,6 +355,28 @@ impl Node {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.inner.refused.load(Ordering::Relaxed)
+    }
+
+    /// Requests that feeds have delivered again to agents that had handled them, since the node started. Each delivery is a message of its
+    /// own: they count as sent and as processed, and change nothing.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.inner.skipped.load(Ordering::Relaxed)
+    }
+
+    #[cold]
+    pub(crate) fn count_skipped(&self) {
+        self.inner.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The place of the last request of the feed with this number that the agent has handled, 0 if it has handled none; `None` if it is
+    /// not on this node. Only of feeds that say what their requests [follow](crate::store::Follows), and of what a store has.
+    #[must_use]
+    pub fn feed_mark(&self, agent: AgentId, feed: u16) -> Option<u64> {
+        if let Some(cell) = self.routes().get(agent) {
+            return Some(cell.mark_of(feed));
+        }
+        self.routes().dormant(agent).map(|record| record.parts().marks.of(feed))
     }
 
     /// Every group, by name.

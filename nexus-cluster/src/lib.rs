@@ -2,6 +2,7 @@
 //!
 //! It re-exports the crate below, so that no crate above needs to reach past it.
 
+pub mod census;
 pub mod directory;
 pub mod gossip;
 pub mod membership;

@@ -148,6 +148,9 @@ impl<'a> Batch<'a> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         if self.handling {
+            if let Some((origin, _)) = self.request().chained() {
+                self.cell.note_poison(origin);
+            }
             let reason = self.error.take().unwrap_or_else(|| "it was killed or panicked".into());
             let crashed = AgentError::Crashed { reason };
             self.bury(DeadLetterReason::Crashed, crashed.clone());

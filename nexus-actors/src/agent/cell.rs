@@ -1,5 +1,7 @@
 //! The route entry of one agent: its name, inbox, counters and the way to its actor. It outlives the actor's incarnations.
 
+mod rare;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use parking_lot::Mutex;
 use ractor::{ActorRef, ActorStatus};
 use serde::{Deserialize, Serialize};
 
+use self::rare::Rare;
 use super::durable::Snapshot;
 use super::family::{AgentTemplate, Family};
 use super::hibernate::lifecycle::Phase;
@@ -128,9 +131,6 @@ pub(crate) enum Sent {
     Failed(AgentError),
 }
 
-#[derive(Debug, Default)]
-struct Exits(Vec<AgentExit>);
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct AgentCell {
@@ -166,8 +166,7 @@ pub(crate) struct AgentCell {
     service_ns: AtomicU32,
     /// For an agent whose state is written to the store.
     keeper: Option<Box<Keeper>>,
-    /// The last ones, newest last; few, so the oldest is taken from the front. Boxed: most agents have none.
-    exits: Mutex<Option<Box<Exits>>>,
+    rare: Mutex<Option<Box<Rare>>>,
 }
 
 impl AgentCell {
@@ -195,7 +194,7 @@ impl AgentCell {
             snapshot: Mutex::default(),
             service_ns: AtomicU32::new(0),
             keeper: persist.is_some().then(|| Box::new(Keeper::new(*persist))),
-            exits: Mutex::default(),
+            rare: Mutex::default(),
         }
     }
 
@@ -225,7 +224,11 @@ impl AgentCell {
         *cell.level.get_mut() = parts.level as u8;
         *cell.phase.get_mut() = Phase::Waking as u8;
         *cell.incarnation.get_mut() = parts.incarnation;
-        *cell.snapshot.get_mut() = Some(record.snapshot());
+        let snapshot = record.snapshot();
+        if !snapshot.marks.as_slice().is_empty() && cell.keeper.is_none() {
+            *cell.rare.get_mut() = Some(Box::new(Rare::marked(snapshot.marks.clone())));
+        }
+        *cell.snapshot.get_mut() = Some(snapshot);
         cell
     }
 
@@ -321,7 +324,32 @@ impl AgentCell {
     /// Enqueues a letter and wakes the agent; dead-letters it if the agent has stopped.
     #[inline]
     pub(crate) fn push(&self, letter: Letter, dead: &DeadLetters) -> Sent {
-        match self.inbox().push(letter, self.limit()) {
+        self.pushed(self.inbox().push(letter, self.limit()), dead)
+    }
+
+    /// The same where something else bounds what waits in the inbox.
+    #[cold]
+    pub(crate) fn push_unlimited(&self, letter: Letter, dead: &DeadLetters) -> Sent {
+        self.pushed(self.inbox().push_unlimited(letter), dead)
+    }
+
+    /// The same for those of `letters` whose feed waits elsewhere; leaves the others.
+    #[cold]
+    pub(crate) fn push_chained(&self, letters: &mut Letters, dead: &DeadLetters) {
+        for _ in 0..letters.len() {
+            let Some(letter) = letters.pop_front() else { return };
+            if letter.request.chained().is_some() {
+                // Dead-lettered and answered if the agent has stopped.
+                let _ = self.push_unlimited(letter, dead);
+            } else {
+                letters.push_back(letter);
+            }
+        }
+    }
+
+    #[inline]
+    fn pushed(&self, pushed: Pushed, dead: &DeadLetters) -> Sent {
+        match pushed {
             Pushed::Queued => Sent::Done,
             Pushed::Wake => {
                 self.wake();
@@ -549,8 +577,8 @@ impl AgentCell {
     }
 
     pub(crate) fn note_exit(&self, at: Millis, reason: ExitReason) {
-        let mut exits = self.exits.lock();
-        let Exits(exits) = &mut **exits.get_or_insert_default();
+        let mut rare = self.rare.lock();
+        let exits = &mut rare.get_or_insert_default().exits;
         if exits.len() == EXITS_KEPT {
             exits.remove(0);
         }
@@ -605,7 +633,7 @@ impl AgentCell {
             dead_lettered: tally.dead_lettered,
             refused: self.refused.load(Ordering::Relaxed),
             uptime_ms,
-            exits: self.exits.lock().as_ref().map(|exits| exits.0.clone()).unwrap_or_default(),
+            exits: self.rare.lock().as_ref().map(|rare| rare.exits.clone()).unwrap_or_default(),
         }
     }
 }
@@ -618,5 +646,7 @@ mod tests {
     #[test]
     fn cells_are_small() {
         assert!(size_of::<AgentCell>() + 2 * size_of::<usize>() <= 256, "{} bytes", size_of::<AgentCell>());
+        // What an agent that a cluster's feed reaches has beside: a box, a list and its one entry.
+        assert_eq!(size_of::<Rare>() + size_of::<Vec<(u16, u64)>>() + size_of::<(u16, u64)>(), 96);
     }
 }

@@ -23,13 +23,14 @@ use super::inbox::{Letter, Letters};
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
 use super::payload::Payload;
+use super::persist::too_early;
 use super::persisted::Persisted;
 use super::reply::{Answer, Fate, ReplyPort, is_refused, listen};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
 use crate::route::travel::{Luggage, TravelError};
-use crate::store::StoreError;
+use crate::store::{Standing, StoreError};
 use crate::supervision::ExitReason;
 use crate::telemetry::{Event, in_span};
 use crate::text::{REASON_BYTES_MAX, cut};
@@ -147,7 +148,11 @@ where
             _ => self.behavior.pre_start(myself.clone(), spec).await?,
         };
         let persisted = match (keeper, &self.codec) {
-            (Some((keeper, spec)), Some(codec)) => Persisted::start(spec, keeper, marks, codec, &inner)?,
+            (Some((keeper, spec)), Some(codec)) => {
+                // It goes on from what was stored, which may be less than it had handled.
+                cell.reset_marks(marks.clone().unwrap_or_default());
+                Persisted::start(spec, keeper, marks, codec, &inner)?
+            }
             _ => None,
         };
         let incarnation = cell.attach(myself, node.clock().now());
@@ -435,6 +440,15 @@ where
             batch.bury(reason, error);
             return Ok(true);
         }
+        // From then on it counts as handled, whatever becomes of it: what crashes an agent would crash it again.
+        if let Some((origin, follows)) = request.chained()
+            && state.persisted.is_none()
+            && let standing @ (Standing::Handled | Standing::Early { .. }) =
+                state.cell.take_turn(origin, follows)
+        {
+            out_of_turn(state, batch, standing);
+            return Ok(true);
+        }
         let asked = answer.is_wanted();
         let reply = if asked {
             state.fate.begin();
@@ -483,6 +497,18 @@ where
             state.cell.served(took);
         }
         Ok(true)
+    }
+}
+
+/// Is done with a request of a feed that is not the agent's next one of it.
+#[cold]
+fn out_of_turn<S>(state: &AgentState<S>, batch: &mut Batch<'_>, standing: Standing) {
+    match standing {
+        Standing::Early { mark } => too_early(state, batch, mark),
+        Standing::Handled | Standing::Next => {
+            state.node.count_skipped();
+            batch.completed();
+        }
     }
 }
 

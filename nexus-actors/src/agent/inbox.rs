@@ -101,6 +101,27 @@ struct Gate {
 #[derive(Debug)]
 struct Older(Letters);
 
+impl Gate {
+    /// There is room.
+    #[inline]
+    fn push(&mut self, letter: Letter) -> Pushed {
+        let pushed = match self.state {
+            State::Scheduled => Pushed::Queued,
+            State::Idle => Pushed::Wake,
+            State::Closed => return Pushed::Closed(letter),
+        };
+        self.state = State::Scheduled;
+        self.accepted += 1;
+        self.room -= 1;
+        if self.letters.capacity() == 0 {
+            // Most queues are never longer; a `VecDeque` would begin with room for four.
+            self.letters.reserve_exact(1);
+        }
+        self.letters.push_back(letter);
+        pushed
+    }
+}
+
 /// What the consumer writes, and senders read only when they have to.
 #[derive(Debug, Default)]
 struct Ends {
@@ -138,20 +159,15 @@ impl Inbox {
             }
             gate.room = u32::try_from(room).unwrap_or(u32::MAX);
         }
-        let pushed = match gate.state {
-            State::Scheduled => Pushed::Queued,
-            State::Idle => Pushed::Wake,
-            State::Closed => return Pushed::Closed(letter),
-        };
-        gate.state = State::Scheduled;
-        gate.accepted += 1;
-        gate.room -= 1;
-        if gate.letters.capacity() == 0 {
-            // Most queues are never longer; a `VecDeque` would begin with room for four.
-            gate.letters.reserve_exact(1);
-        }
-        gate.letters.push_back(letter);
-        pushed
+        gate.push(letter)
+    }
+
+    /// The same where something else bounds what waits.
+    #[cold]
+    pub(crate) fn push_unlimited(&self, letter: Letter) -> Pushed {
+        let mut gate = self.gate.0.lock();
+        gate.room = gate.room.max(1);
+        gate.push(letter)
     }
 
     /// Enqueues the oldest of `letters`, as many as there is room for, and leaves the others. The last one's receipt goes in, if any does.
@@ -418,6 +434,18 @@ mod tests {
         assert!(inbox.give_back(&mut taken, 4));
         assert!(room.as_mut().now_or_never().is_some());
         assert!(inbox.room(4).now_or_never().is_some(), "there is room: no wait");
+    }
+
+    /// Goal: what comes past the limit counts against it: nobody else gets in until there is room.
+    #[test]
+    fn what_is_unlimited_still_counts() {
+        let inbox = Inbox::new();
+        assert!(matches!(inbox.push_unlimited(letter("a")), Pushed::Wake));
+        for key in ["b", "c", "d"] {
+            assert!(matches!(inbox.push_unlimited(letter(key)), Pushed::Queued));
+        }
+        assert!(matches!(inbox.push(letter("e"), 2), Pushed::Full(_)));
+        assert_eq!(inbox.queued(), 4);
     }
 
     /// Goal: a letter stays within one and a half cache lines: both sides pay for each of them.

@@ -10,7 +10,7 @@ use super::reply::ReplyPort;
 use crate::clock::Millis;
 use crate::error::AgentError;
 use crate::route::travel::Luggage;
-use crate::store::Origin;
+use crate::store::{Follows, Origin, PackedFollows};
 use crate::telemetry::TraceContext;
 
 /// The message type of every agent: `type Msg = AgentMessage` in a behavior.
@@ -123,16 +123,26 @@ pub struct Request {
     pub payload: Payload,
     /// What most requests carry nothing of.
     extras: Option<Box<Extras>>,
-    /// Its place in a feed. Given by the node only: neither clients nor other nodes can claim one.
+    /// Its place in a feed. Given by the cluster's nodes only: no client can claim one.
     #[serde(skip)]
     origin: Option<Origin>,
+    /// What it follows in its feed.
+    #[serde(skip)]
+    follows: PackedFollows,
 }
 
 impl Request {
     /// A request without hints.
     #[must_use]
     pub fn new(operation: Operation, key: impl Into<SmolStr>, payload: Payload) -> Self {
-        Self { operation, key: key.into(), payload, extras: None, origin: None }
+        Self {
+            operation,
+            key: key.into(),
+            payload,
+            extras: None,
+            origin: None,
+            follows: PackedFollows::default(),
+        }
     }
 
     /// Reads `key`; answered with [`AgentError::NotFound`](crate::AgentError::NotFound) if there is no value.
@@ -181,10 +191,31 @@ impl Request {
         self
     }
 
+    /// The same request, which comes from this place of a feed that delivers again what is lost: any agent that has handled it skips it,
+    /// and one that has not handled what it follows does not handle it either, but has it [reported](crate::route::FeedLosses).
+    #[must_use]
+    pub fn from_feed_after(mut self, origin: Origin, follows: Follows) -> Self {
+        self.origin = Some(origin);
+        self.follows = follows.into();
+        self
+    }
+
     /// The place of a feed that this request comes from, if it does.
     #[must_use]
     pub const fn origin(&self) -> Option<Origin> {
         self.origin
+    }
+
+    /// What the request follows in its feed, if that matters.
+    #[must_use]
+    pub fn follows(&self) -> Option<Follows> {
+        self.follows.get()
+    }
+
+    /// Its place in a feed that delivers again what is lost.
+    #[inline]
+    pub(crate) fn chained(&self) -> Option<(Origin, Follows)> {
+        Some((self.origin?, self.follows.get()?))
     }
 
     /// The same request as part of a distributed trace.

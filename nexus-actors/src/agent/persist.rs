@@ -24,6 +24,7 @@ use super::message::{AgentMessage, HostMessage};
 use super::persisted::{Admit, not_stored};
 use super::reply::{ReplyPort, is_refused, listen};
 use crate::error::AgentError;
+use crate::route::DeadLetterReason;
 use crate::store::{Due, StoreError, Wish};
 use crate::telemetry::Event;
 use crate::text::{REASON_BYTES_MAX, cut};
@@ -107,9 +108,14 @@ where
         let mut left = state.node.batch();
         while left > 0 {
             let Some(persisted) = &mut state.persisted else { return Ok(Served::All) };
-            match persisted.admit(batch) {
+            match persisted.admit(batch, |origin| state.cell.is_poison(origin)) {
                 Admit::Empty => return Ok(Served::All),
-                Admit::Skip => batch.completed(),
+                Admit::Skip => {
+                    state.node.count_skipped();
+                    batch.completed();
+                }
+                Admit::Early { mark } => too_early(state, batch, mark),
+                Admit::Poison => pass_over(state, batch),
                 Admit::Settle => {
                     self.settle(myself, state).await?;
                     batch.settled();
@@ -126,6 +132,9 @@ where
                     let clock = *state.node.clock();
                     if let Some(persisted) = &mut state.persisted {
                         persisted.handled(&request, asked, || clock.now());
+                    }
+                    if let Some((origin, _)) = request.chained() {
+                        state.cell.advance_mark(origin);
                     }
                 }
             }
@@ -318,7 +327,10 @@ where
         state: &mut AgentState<A::State>,
         snapshot: &mut Snapshot,
     ) -> Result<(), StoreError> {
-        let Some(persisted) = &mut state.persisted else { return Ok(()) };
+        let Some(persisted) = &mut state.persisted else {
+            snapshot.marks = state.cell.marks();
+            return Ok(());
+        };
         snapshot.marks = persisted.marks.clone();
         if persisted.is_changed() {
             persisted.store.put(&state.cell, snapshot.clone())?;
@@ -349,6 +361,32 @@ fn answer(wishes: Vec<Wish>, given: &Result<(), StoreError>) {
     for wish in wishes {
         // A checkpoint that has given up is no error.
         let _ = wish.done.send(given.clone());
+    }
+}
+
+/// Does not handle the first request of the batch: the agent has handled its feed up to `mark` only, and lacks what comes before it.
+#[cold]
+pub(super) fn too_early<S>(state: &AgentState<S>, batch: &mut Batch<'_>, mark: u64) {
+    let Some(Letter { request, .. }) = batch.first() else { return };
+    let Some((origin, follows)) = request.chained() else { return };
+    state.node.dead_letters().feed_losses().note(origin.feed(), follows.pass, mark);
+    let reason = format!("it follows request {} of its feed, and the agent has come to {mark}", follows.seq);
+    batch.bury(DeadLetterReason::OutOfTurn, AgentError::Invalid { reason });
+}
+
+/// Counts the first request of the batch, which has crashed the agent before, as handled: else its feed would deliver it for ever.
+#[cold]
+fn pass_over<S>(state: &mut AgentState<S>, batch: &mut Batch<'_>) {
+    let Some(Letter { request, .. }) = batch.first() else { return };
+    let request = request.clone();
+    let reason = "it has crashed the agent before".to_owned();
+    batch.bury(DeadLetterReason::Crashed, AgentError::Crashed { reason });
+    let clock = *state.node.clock();
+    if let Some(persisted) = &mut state.persisted {
+        persisted.handled(&request, false, || clock.now());
+    }
+    if let Some((origin, _)) = request.chained() {
+        state.cell.advance_mark(origin);
     }
 }
 

@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 use super::message::{Operation, Request};
 use crate::clock::Millis;
 use crate::error::AgentError;
-use crate::store::{Marks, Persist, Store, StoreError};
+use crate::store::{Marks, Origin, Persist, Standing, Store, StoreError};
 
 /// What the host of a persisted agent knows beside its behavior's state.
 #[derive(Debug)]
@@ -46,6 +46,12 @@ pub(super) enum Admit {
     Empty,
     /// It was handled before: its feed was resumed.
     Skip,
+    /// The agent has handled its feed up to this place only, and lacks what comes before it.
+    Early {
+        mark: u64,
+    },
+    /// It crashed the agent when its feed delivered it before.
+    Poison,
     /// What was changed so far must be stored first.
     Settle,
     /// It would change what cannot be stored.
@@ -96,11 +102,17 @@ impl Persisted {
         self.changes > 0
     }
 
-    pub(super) fn admit(&mut self, batch: &mut Batch<'_>) -> Admit {
+    /// `poison` says which of its feeds' requests have crashed the agent.
+    pub(super) fn admit(&mut self, batch: &mut Batch<'_>, poison: impl Fn(Origin) -> bool) -> Admit {
         let Some(Letter { request, .. }) = batch.first() else { return Admit::Empty };
         let (origin, changes) = (request.origin(), changes(request));
-        if origin.is_some_and(|origin| self.marks.has(origin)) {
-            return Admit::Skip;
+        match origin.map_or(Standing::Next, |origin| self.marks.standing(origin, request.follows())) {
+            Standing::Next => {}
+            Standing::Handled => return Admit::Skip,
+            Standing::Early { mark } => return Admit::Early { mark },
+        }
+        if request.chained().is_some_and(|(origin, _)| poison(origin)) {
+            return Admit::Poison;
         }
         self.withhold = false;
         batch.set_unsettles(self.persist == Persist::EachUpdate && origin.is_some());

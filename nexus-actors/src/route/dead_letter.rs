@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::feed_loss::FeedLosses;
 use crate::agent::{Operation, Payload, Request};
 use crate::clock::{Clock, Millis};
 use crate::telemetry::{Event, Events};
@@ -52,11 +53,14 @@ pub enum DeadLetterReason {
     NodeLost,
     /// It is larger than what goes between nodes.
     TooLarge,
+    /// Its feed has one before it for the same agent, which that has not handled. The feed delivers both again, so it is counted here
+    /// and not kept.
+    OutOfTurn,
 }
 
 impl DeadLetterReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UnknownAgent,
         Self::Crashed,
         Self::AgentStopped,
@@ -70,6 +74,7 @@ impl DeadLetterReason {
         Self::NoMember,
         Self::NodeLost,
         Self::TooLarge,
+        Self::OutOfTurn,
     ];
 
     /// The reason's name in metrics and endpoints.
@@ -89,6 +94,7 @@ impl DeadLetterReason {
             Self::NoMember => "no_member",
             Self::NodeLost => "node_lost",
             Self::TooLarge => "too_large",
+            Self::OutOfTurn => "out_of_turn",
         }
     }
 }
@@ -102,7 +108,7 @@ impl fmt::Display for DeadLetterReason {
 /// A request that could not be handled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// 1 for the node's first dead letter, without gaps.
+    /// 1 for the node's first dead letter, without gaps between those that are kept at all.
     pub seq: u64,
     /// When, on the node's clock.
     pub at: Millis,
@@ -128,6 +134,7 @@ pub struct DeadLetters {
     clock: Clock,
     events: Events,
     capacity: usize,
+    feed_losses: FeedLosses,
     counts: [AtomicU64; DeadLetterReason::ALL.len()],
     kept: Mutex<Kept>,
 }
@@ -142,17 +149,26 @@ struct Kept {
 
 impl DeadLetters {
     pub(crate) fn new(clock: Clock, events: Events, capacity: usize) -> Self {
-        Self { clock, events, capacity, counts: Default::default(), kept: Mutex::default() }
+        Self {
+            clock,
+            events,
+            capacity,
+            feed_losses: FeedLosses::default(),
+            counts: Default::default(),
+            kept: Mutex::default(),
+        }
     }
 
     pub(crate) fn push(&self, target: &Arc<str>, request: Request, reason: DeadLetterReason) {
         self.counts[reason as usize].fetch_add(1, Ordering::AcqRel);
+        self.feed_losses.note_dead(&request, reason);
         let at = self.clock.now();
         let payload_bytes = request.payload.bytes().len();
         let payload = head(request.payload);
         let mut kept = self.kept.lock();
-        kept.next_seq += 1;
-        if self.capacity > 0 {
+        let is_kept = reason != DeadLetterReason::OutOfTurn;
+        kept.next_seq += u64::from(is_kept);
+        if self.capacity > 0 && is_kept {
             if kept.letters.len() == self.capacity {
                 kept.letters.pop_front();
             }
@@ -187,6 +203,12 @@ impl DeadLetters {
         kept.letters.drain(..dropped);
         kept.letters.shrink_to_fit();
         dropped
+    }
+
+    /// What of feeds is to be delivered again.
+    #[must_use]
+    pub const fn feed_losses(&self) -> &FeedLosses {
+        &self.feed_losses
     }
 
     /// Dead letters since the node started, by reason; all reasons, in a fixed order.

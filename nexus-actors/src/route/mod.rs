@@ -4,6 +4,7 @@
 
 pub mod balance;
 mod dead_letter;
+mod feed_loss;
 mod group;
 mod halt;
 mod live;
@@ -15,6 +16,7 @@ mod table;
 pub mod travel;
 
 pub use dead_letter::{DeadLetter, DeadLetterReason, DeadLetters};
+pub use feed_loss::{FeedLoss, FeedLosses};
 pub(crate) use group::{Group, Groups, Membership};
 pub use group::{GroupOverview, GroupSpec};
 pub use send::Published;

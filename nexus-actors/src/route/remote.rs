@@ -240,11 +240,13 @@ impl Node {
 
     /// Takes messages from another node, for an agent here or one that a family makes, out of `bundle`. They are never passed on: an agent
     /// that is not here is unknown. With `reject` they are rejected as if the agent's inbox were full. Whatever becomes of each is counted
-    /// here, and said to whoever asked; the receipt is dropped when the last one that was taken is done with.
+    /// here, and said to whoever asked; the receipt is dropped when the last one that was taken is done with. Those of a feed that delivers
+    /// again what is lost go past the inbox's limit: their feed waits for room on the way here, and what is on its way is bounded by
+    /// the link's credit.
     pub fn receive<T: Target + ?Sized>(&self, to: &T, bundle: &mut Bundle, receipt: Receipt, reject: bool) {
         let Bundle(letters) = bundle;
         letters.retain_mut(|letter| {
-            let sheds = self.controls().sheds(&letter.request);
+            let sheds = letter.request.chained().is_none() && self.controls().sheds(&letter.request);
             if sheds {
                 letter.answer.take().send(Err(self.shed(to)));
             }
@@ -258,13 +260,19 @@ impl Node {
             let full = self.routes().read(id).map(|cell| {
                 if !reject {
                     cell.push_all(letters, self.dead_letters());
+                    if !letters.is_empty() {
+                        cell.push_chained(letters, self.dead_letters());
+                    }
                 }
                 // Answered below, without the route's lock.
                 (!letters.is_empty()).then(|| cell.clone())
             });
             match full {
                 Some(Some(cell)) => {
-                    letters.drain(..).for_each(|letter| letter.answer.send(Err(cell.reject())))
+                    for letter in letters.drain(..) {
+                        self.dead_letters().feed_losses().note_request(&letter.request);
+                        letter.answer.send(Err(cell.reject()));
+                    }
                 }
                 Some(None) => {}
                 None => self.receive_first(to, letters),
@@ -284,11 +292,25 @@ impl Node {
     /// There is no route: the first letter makes the agent, if a family declares it.
     #[cold]
     fn receive_first<T: Target + ?Sized>(&self, to: &T, letters: &mut Letters) {
-        if let Some(letter) = letters.pop_front()
-            && let Sent::Full(mut letter) = self.try_local(to, letter)
-        {
+        let Some(letter) = letters.pop_front() else { return };
+        let chained = letter.request.chained().is_some();
+        let sent = match self.try_local(to, letter) {
+            Sent::Full(letter) if chained => self.push_unlimited(to, letter),
+            sent => sent,
+        };
+        if let Sent::Full(mut letter) = sent {
             let answer = letter.answer.take();
             answer.send(Err(self.overloaded(to, letter)));
+        }
+    }
+
+    /// Enqueues a letter for an agent here whose inbox is full.
+    #[cold]
+    fn push_unlimited<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+        match self.routes().read(to.id()) {
+            Some(cell) => cell.push_unlimited(letter, self.dead_letters()),
+            // Gone between the two looks: what takes its place has room.
+            None => self.try_local(to, letter),
         }
     }
 

@@ -22,6 +22,8 @@ mod engine;
 mod error;
 pub mod fault;
 #[cfg(test)]
+mod feed_test;
+#[cfg(test)]
 mod file_test;
 mod format;
 mod handle;
@@ -42,8 +44,8 @@ pub use contents::Contents;
 pub use disk::Disk;
 pub use error::StoreError;
 pub use handle::{Store, StoreState, StoreStatus};
-pub(crate) use marks::Marks;
-pub use marks::Origin;
+pub use marks::{Follows, Origin};
+pub(crate) use marks::{Marks, PackedFollows, Standing};
 pub(crate) use policy::Due;
 pub use policy::Persist;
 pub use redb::StorageBackend;

@@ -9,7 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::{Deserialize, Serialize};
 
 use super::fault::FaultDisk;
-use super::{Origin, Persist, Restored, Store, StoreConfig, StoreError};
+use super::{Follows, Origin, Persist, Restored, Store, StoreConfig, StoreError};
 use crate::agent::{
     AgentMessage, AgentSpec, AgentTemplate, Behaviors, Durable, FamilyRules, Level, Operation, Payload,
     Reply, Request,
@@ -138,6 +138,11 @@ pub(super) fn add(number: u64) -> Request {
 
 pub(super) fn fed(feed: u16, seq: u64, number: u64) -> Request {
     add(number).from_feed(Origin::new(feed, seq).expect("in range"))
+}
+
+/// The same of a feed that delivers again what is lost, after its request `after` for the same agent.
+pub(super) fn chained(feed: u16, after: u64, seq: u64, number: u64) -> Request {
+    add(number).from_feed_after(Origin::new(feed, seq).expect("in range"), Follows { seq: after, pass: 0 })
 }
 
 pub(super) fn sums(reply: Reply) -> Result<Sums, AgentError> {

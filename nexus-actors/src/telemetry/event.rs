@@ -239,6 +239,18 @@ pub enum Event {
         /// Requests already confirmed by an earlier incarnation, which will not be sent again.
         resumed_at: u64,
     },
+    /// A feed of a cluster goes back and gives again what was lost; agents that have it skip it.
+    #[serde(rename = "feed.rewound")]
+    FeedRewound {
+        /// The feed's name.
+        feed: Arc<str>,
+        /// Requests it had given.
+        from: u64,
+        /// Requests it goes on after.
+        to: u64,
+        /// What was lost.
+        cause: Arc<str>,
+    },
     /// A feed ran to the end of its source.
     #[serde(rename = "feed.completed")]
     FeedCompleted {
@@ -329,6 +341,7 @@ impl Event {
             Self::DeadLetter { .. } => "route.dead_letter",
             Self::RequestRefused { .. } => "agent.request_refused",
             Self::FeedStarted { .. } => "feed.started",
+            Self::FeedRewound { .. } => "feed.rewound",
             Self::FeedCompleted { .. } => "feed.completed",
             Self::FeedFailed { .. } => "feed.failed",
             Self::PressureChanged { .. } => "performance.pressure_changed",

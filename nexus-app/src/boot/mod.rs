@@ -20,6 +20,7 @@
 //! With [cluster], ops.sup comes before agents.sup: agents that start with the tree wait until the node has joined, and the endpoint says
 //! what they wait for, and takes `nexus join`.
 
+mod feeds;
 mod performance;
 mod schedulers;
 mod store;
@@ -36,23 +37,23 @@ use nexus_actors::performance::PerformanceConfigError;
 use nexus_actors::rng::Seed;
 use nexus_actors::scheduler::SchedulersActor;
 use nexus_actors::store::StoreError;
-use nexus_actors::supervision::{
-    ChildSpec, ExitReason, Restart, Root, RootError, SupervisorEnv, SupervisorSpec,
-};
+use nexus_actors::supervision::{ChildSpec, ExitReason, Root, RootError, SupervisorEnv, SupervisorSpec};
 use nexus_actors::{DeclareError, Node, NodeConfig};
 
 use crate::clients::{Clients, ClientsActor, ClientsArgs};
 use crate::cluster::{ClusterStartError, Clustered};
 use crate::debug::{BoundAddress, DebugActor, DebugArgs, DebugSources, DebugState, Readiness, RootSlot};
-use crate::feed::{FeedActor, FeedArgs, FeedSlot, FeedState, ProgressActor, ProgressArgs, ProgressDisplay};
+use crate::feed::{FeedSlot, ProgressDisplay};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::topology::{Secret, Topology};
 
+use self::feeds::Feeds;
+pub use self::feeds::FeedsEnd;
 use self::schedulers::NodeSchedulers;
 
 /// Id of the actor that shows the feeds' progress, beside the feeds.
 pub(crate) const PROGRESS: &str = "progress";
-/// How often the end of the feeds and empty inboxes are looked for.
+/// How often empty inboxes are looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Why a node did not start. Nothing runs then.
@@ -96,7 +97,7 @@ pub enum BootError {
 pub struct RunningNode {
     node: Node,
     root: Root,
-    feeds: Vec<Arc<FeedSlot>>,
+    feeds: Feeds,
     schedulers: NodeSchedulers,
     telemetry: Telemetry,
     address: BoundAddress,
@@ -104,13 +105,6 @@ pub struct RunningNode {
     cluster: Option<Clustered>,
     token: Option<Secret>,
     readiness: Arc<Readiness>,
-}
-
-/// How a node's feeds ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FeedsEnd {
-    /// Feeds that failed, with the reason.
-    pub failed: Vec<(Arc<str>, String)>,
 }
 
 /// Starts the node that `topology` describes. Returns when the whole tree is up; feeds run on.
@@ -154,7 +148,8 @@ pub(crate) async fn prepare(
     let cluster = Clustered::new(&topology, &node)?;
     let readiness = Readiness::awaiting(["tree"]).watching(node.store().cloned()).clustered(cluster.clone());
     let readiness = Arc::new(readiness);
-    let feeds = store::feeds(&topology, node.store(), clock).await?;
+    let slots = store::feeds(&topology, node.store(), cluster.is_some(), clock).await?;
+    let feeds = Feeds::new(slots, cluster.as_ref());
     let root_slot: RootSlot = Arc::new(OnceLock::new());
 
     let own = |name| SupervisorSpec::new(name).intensity(topology.node.intensity, topology.node.period);
@@ -183,7 +178,7 @@ pub(crate) async fn prepare(
             node: node.clone(),
             telemetry: telemetry.clone(),
             root: root_slot.clone(),
-            feeds: feeds.clone(),
+            feeds: feeds.slots.clone(),
             readiness: readiness.clone(),
             payload_bytes_max: topology.limits.payload_bytes as usize,
             clients: clients.clone(),
@@ -216,32 +211,16 @@ pub(crate) async fn prepare(
     for child in children.into_iter().flatten() {
         spec = spec.child(child);
     }
-    if !feeds.is_empty() {
-        spec = spec.child(feeds_sup(own("feeds.sup"), &node, &feeds, progress));
+    if !feeds.slots.is_empty() {
+        spec = spec.child(feeds.child(own("feeds.sup"), &node, progress));
     }
-    telemetry.observe(&node, &feeds);
+    telemetry.observe(&node, &feeds.slots);
 
     let env = SupervisorEnv { clock, events: node.events().clone() };
     let root = Root::spawn(spec, env).await?;
     // The endpoint shows the tree while it comes up.
     let _ = root_slot.set(root.clone());
     Ok(RunningNode { node, root, feeds, schedulers, telemetry, address, clients, cluster, token, readiness })
-}
-
-fn feeds_sup(
-    mut spec: SupervisorSpec,
-    node: &Node,
-    feeds: &[Arc<FeedSlot>],
-    display: ProgressDisplay,
-) -> ChildSpec {
-    for slot in feeds {
-        let args = FeedArgs { slot: slot.clone(), agents: node.clone(), events: node.events().clone() };
-        let feed = ChildSpec::actor(slot.name().clone(), FeedActor::default, args);
-        spec = spec.child(feed.restart(Restart::Transient).label("feed"));
-    }
-    let progress = ProgressArgs { slots: feeds.to_vec(), display };
-    let progress = ChildSpec::actor(PROGRESS, || ProgressActor, progress).restart(Restart::Transient);
-    ChildSpec::supervisor(spec.child(progress))
 }
 
 impl RunningNode {
@@ -270,7 +249,7 @@ impl RunningNode {
     /// The feeds, in the topology's order.
     #[must_use]
     pub fn feeds(&self) -> &[Arc<FeedSlot>] {
-        &self.feeds
+        &self.feeds.slots
     }
 
     /// Where the debug endpoint listens; `None` without one.
@@ -295,26 +274,6 @@ impl RunningNode {
     #[must_use]
     pub const fn token(&self) -> Option<&Secret> {
         self.token.as_ref()
-    }
-
-    /// Waits until every feed is over and everything they sent has been handled. Never returns without feeds.
-    pub async fn feeds_over(&self) -> FeedsEnd {
-        if self.feeds.is_empty() {
-            return std::future::pending().await;
-        }
-        while !self.feeds.iter().all(|slot| slot.state().is_over()) {
-            tokio::time::sleep(LOOK).await;
-        }
-        self.at_rest().await;
-        let mut end = FeedsEnd::default();
-        for status in self.feeds.iter().map(|slot| slot.status()) {
-            if status.state == FeedState::Failed {
-                let reason = status.error.as_deref().unwrap_or("no reason given").to_owned();
-                self.readiness.set("feeds", false, format!("{}: {reason}", status.name));
-                end.failed.push((status.name, reason));
-            }
-        }
-        end
     }
 
     /// Waits until no message is queued or being handled. An agent answers before it has finished with a message, so whoever has
@@ -342,6 +301,7 @@ impl RunningNode {
     /// `None` if that happened.
     pub async fn shutdown(self, limit: Duration) -> Option<ExitReason> {
         self.readiness.set("tree", false, "stopping");
+        self.feeds.close();
         if let Some(cluster) = &self.cluster {
             cluster.leave().await;
         }

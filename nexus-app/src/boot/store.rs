@@ -9,7 +9,7 @@ use nexus_actors::store::{FILE_NAME, Restored, Store, StoreConfig, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::BootError;
-use crate::feed::{self, FeedConfig, FeedSlot, KeptPlace, Place, ReadMode};
+use crate::feed::{self, FeedConfig, FeedError, FeedSlot, KeptPlace, Place, ReadMode};
 use crate::topology::Topology;
 
 /// Opens the store that the topology has, if it has one.
@@ -50,11 +50,14 @@ pub(super) async fn restore(node: &Node) -> Result<Option<Restored>, BootError> 
 pub(super) async fn feeds(
     topology: &Topology,
     store: Option<&Store>,
+    is_clustered: bool,
     clock: Clock,
 ) -> Result<Vec<Arc<FeedSlot>>, BootError> {
     let mut slots = Vec::with_capacity(topology.feed.len());
+    let mut numbers = Vec::new();
     for config in &topology.feed {
         let place = match (store, topology.not_kept(config)) {
+            _ if is_clustered => relayed(topology, config, &mut numbers).await,
             (Some(store), None) => place(topology, config, store).await?,
             (_, why) => Place::NotKept(why.unwrap_or("the node has no store").into()),
         };
@@ -63,14 +66,32 @@ pub(super) async fn feeds(
     Ok(slots)
 }
 
+/// A feed that the cluster runs once; `numbers` are those of the feeds before it. Each node reads its own where a source can be read only
+/// once.
+async fn relayed(topology: &Topology, config: &FeedConfig, numbers: &mut Vec<u16>) -> Place {
+    match digest(topology, config).await {
+        Ok(Some(digest)) => {
+            let number = feed::number(&config.name, digest, |number| numbers.contains(&number));
+            numbers.push(number);
+            Place::Relayed(number)
+        }
+        Ok(None) => Place::NotKept("its source cannot be read again, so each node reads its own".into()),
+        Err(error) => Place::Refused { confirmed: 0, why: error.to_string().into() },
+    }
+}
+
+async fn digest(topology: &Topology, config: &FeedConfig) -> Result<Option<u64>, FeedError> {
+    let (reading, base_dir) = (config.clone(), topology.base_dir.clone());
+    blocking(move || feed::digest(&reading, &base_dir)).await
+}
+
 /// Where the feed goes on; or, if the store has another sequence under its name, that it must not.
 async fn place(topology: &Topology, config: &FeedConfig, store: &Store) -> Result<Place, BootError> {
     let name = &config.name;
     let number = store.feed_number(name).map_err(|error| unusable(PathBuf::from(&*store.path()), error))?;
     let mark = store.feed(name);
     let confirmed = mark.as_ref().map_or(0, |mark| mark.position);
-    let (reading, base_dir) = (config.clone(), topology.base_dir.clone());
-    let digest = match blocking(move || feed::digest(&reading, &base_dir)).await {
+    let digest = match digest(topology, config).await {
         Ok(Some(digest)) => digest,
         Ok(None) => return Ok(Place::NotKept("its source cannot be read again".into())),
         Err(error) => return Ok(Place::Refused { confirmed, why: error.to_string().into() }),

@@ -172,6 +172,7 @@ fn tone(name: &str) -> Tone {
         "supervision.child_exited"
         | "supervision.child_restarted"
         | "route.dead_letter"
+        | "feed.rewound"
         | "performance.pressure_changed" => Tone::Warn,
         "agent.started" | "feed.completed" => Tone::Good,
         _ => Tone::Plain,

@@ -34,6 +34,10 @@ pub(crate) fn run(args: &FeedsArgs, context: &mut Context<'_>) -> Outcome {
             let line = context.out.tone(Tone::Bad, &format!("{}: {error}", text(feed, "name")));
             context.out.line(&line)?;
         }
+        if feed["replay"].is_object() {
+            let line = context.out.tone(Tone::Warn, &replaying(feed));
+            context.out.line(&line)?;
+        }
         let error = text(&feed["checkpoint"], "error");
         if !error.is_empty() {
             let line = format!(
@@ -46,6 +50,16 @@ pub(crate) fn run(args: &FeedsArgs, context: &mut Context<'_>) -> Outcome {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// That a feed gives again what was lost, and how far it is.
+fn replaying(feed: &Value) -> String {
+    let replay = &feed["replay"];
+    let from = number(replay, "from");
+    let done = number(feed, "confirmed").saturating_sub(from);
+    let all = number(replay, "until").saturating_sub(from);
+    let (name, cause) = (text(feed, "name"), text(replay, "cause"));
+    format!("{name}: replaying after {cause}: {} of {}", count(done), count(all))
 }
 
 /// The feeds of an answer of `/debug/feeds`.
@@ -75,7 +89,9 @@ fn table(feeds: &[Value]) -> Table {
         Column::right("DEAD"),
         Column::right("LATE"),
         Column::right("RESUMES"),
+        Column::right("REPLAYS"),
         Column::right("KEPT"),
+        Column::left("NODE"),
     ]);
     for feed in feeds {
         table.row([
@@ -89,7 +105,9 @@ fn table(feeds: &[Value]) -> Table {
             alarming(number(feed, "dead_lettered"), Tone::Warn),
             alarming(number(feed, "late"), Tone::Warn),
             alarming(number(feed, "resumes"), Tone::Warn),
+            alarming(number(feed, "replays"), Tone::Warn),
             feed["checkpoint"]["position"].as_u64().map(count).unwrap_or_default().into(),
+            text(feed, "node").into(),
         ]);
     }
     table
@@ -110,9 +128,15 @@ mod tests {
                 "bytes_read": 50, "bytes_total": 200, "records_per_s": 98_765.4, "resumes": 1,
                 "checkpoint": { "position": 500_000, "unix_ms": 1, "failures": 0, "error": null },
             },
+            {
+                "name": "days", "state": "running", "confirmed": 12_445, "replays": 2, "node": "air-3",
+                "replay": { "cause": "the loss of air-2", "from": 100, "until": 40_100 },
+            },
             { "name": "stdin", "state": "completed", "records": 0, "bytes_read": 10, "bytes_total": null },
             { "name": "pipe", "state": "waiting", "bytes_read": 10, "bytes_total": null },
         ]});
+        let days = &list(&feeds)[1];
+        assert_eq!(replaying(days), "days: replaying after the loss of air-2: 12,345 of 40,000");
         insta::assert_snapshot!(table(list(&feeds)).lines(None, &|_, text| text.to_owned()).join("\n"));
     }
 }

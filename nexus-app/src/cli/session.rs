@@ -103,8 +103,14 @@ async fn watch(
             }
             reason = node.exited() => return Err(gave_up(&reason)),
             end = node.feeds_over(), if feeds_left => {
+                if let Some(teller) = &end.told_by {
+                    options.say(&format!("all feeds are over; `{teller}` has told what came of them"));
+                } else {
+                    let Some(made) = make_reports(node, reports, &end).await else { continue };
+                    show_results(node, made, &end, context, options).await?;
+                    node.finish().await;
+                }
                 feeds_left = false;
-                show_results(node, reports, &end, context, options).await?;
                 if options.exit_when_done {
                     return match end.failed.is_empty() {
                         true => Ok(Exit::Ok),
@@ -168,18 +174,32 @@ fn introduce(node: &RunningNode, options: &RunOptions) {
     }
 }
 
+/// Asks the agents; `None` if a node of the cluster was lost meanwhile, or does not answer: then the feeds go on, and it is to be tried
+/// again.
+async fn make_reports(node: &RunningNode, reports: &[ReportConfig], end: &FeedsEnd) -> Option<Vec<Report>> {
+    let census = node.cluster().map(|cluster| cluster.cluster().census().clone());
+    let mut made = Vec::with_capacity(reports.len());
+    for config in reports {
+        match report::make(node.node(), census.as_ref(), config).await {
+            Ok(report) => made.push(report),
+            Err(error) => {
+                tracing::info!(%error, "the reports wait");
+                tokio::time::sleep(REST_WAIT).await;
+                return None;
+            }
+        }
+    }
+    node.still_over(end).then_some(made)
+}
+
 async fn show_results(
     node: &RunningNode,
-    reports: &[ReportConfig],
+    made: Vec<Report>,
     end: &FeedsEnd,
     context: &mut Context<'_>,
     options: &RunOptions,
 ) -> Result<(), CliError> {
     let statuses: Vec<FeedStatus> = node.feeds().iter().map(|slot| slot.status()).collect();
-    let mut made = Vec::with_capacity(reports.len());
-    for config in reports {
-        made.push(report::make(node.node(), config).await);
-    }
     for (feed, reason) in &end.failed {
         options.say(&format!("feed {feed} failed: {reason}"));
     }

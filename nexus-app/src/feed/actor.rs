@@ -12,6 +12,11 @@
 //! Where the feed's place is kept in the store, checkpoints are taken beside the pump: a task waits for each, so that a slow disk
 //! or a busy agent holds nothing up. A feed that has delivered everything completes once its last checkpoint is kept: completed
 //! means that the effect of all its records survives the process.
+//!
+//! In a cluster the pump runs on every node and pumps on the one that has claimed the feed. There a feed that is completed goes on being
+//! claimed and looked after, as what its agents have may be lost with a node (`actor/relayed.rs`).
+
+mod relayed;
 
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
@@ -25,8 +30,12 @@ use nexus_actors::clock::Millis;
 use nexus_actors::telemetry::{Event, Events};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
+pub use self::relayed::ClusterMsg;
+use self::relayed::Relayed;
 use super::deliver::Deliver;
 use super::pace::Pace;
+use super::redelivery::Input;
+use super::seat::Seat;
 use super::slot::{FeedSlot, Upcoming};
 use super::status::{FeedState, FeedStatus};
 
@@ -59,6 +68,8 @@ pub enum FeedMsg {
     },
     /// What is known of the feed; the same as [`FeedSlot::status`].
     Status(RpcReplyPort<FeedStatus>),
+    /// Something of its cluster.
+    Cluster(ClusterMsg),
 }
 
 impl ractor::Message for FeedMsg {}
@@ -72,6 +83,8 @@ pub struct FeedArgs<D = Node> {
     pub agents: D,
     /// Where its start and its end are noted.
     pub events: Events,
+    /// The cluster it runs in, if it is a feed that its cluster runs once.
+    pub seat: Option<Arc<dyn Seat>>,
 }
 
 /// A running pump.
@@ -88,6 +101,7 @@ pub struct FeedPumpState<D> {
     is_checkpoint_scheduled: bool,
     /// Everything is delivered; what remains is to keep it.
     is_finishing: bool,
+    relayed: Option<Relayed>,
 }
 
 /// See the module.
@@ -119,12 +133,12 @@ impl<D: Deliver> Actor for FeedActor<D> {
     async fn pre_start(
         &self,
         myself: ActorRef<Self::Msg>,
-        FeedArgs { slot, agents, events }: FeedArgs<D>,
+        FeedArgs { slot, agents, events, seat }: FeedArgs<D>,
     ) -> Result<Self::State, ActorProcessingErr> {
+        let relayed = slot.relay().and(seat).map(|seat| Relayed::new(seat, &slot));
         let is_new = slot.state() != FeedState::Completed;
-        slot.start();
-        if is_new {
-            events.emit(Event::FeedStarted { feed: slot.name().clone(), resumed_at: slot.confirmed() });
+        if relayed.as_ref().is_none_or(|relayed| relayed.redelivery.is_some()) {
+            slot.start();
         }
         let pace = Pace::new(slot.config().replay);
         let paused_at = (slot.state() == FeedState::Paused).then(|| slot.clock().now());
@@ -137,7 +151,15 @@ impl<D: Deliver> Actor for FeedActor<D> {
             paused_at,
             is_checkpoint_scheduled: false,
             is_finishing: false,
+            relayed,
         };
+        if state.relayed.is_some() {
+            state.start_relayed(&myself)?;
+            return Ok(state);
+        }
+        if is_new {
+            state.emit_started();
+        }
         state.schedule(&myself)?;
         state.schedule_checkpoint(&myself);
         Ok(state)
@@ -156,6 +178,7 @@ impl<D: Deliver> Actor for FeedActor<D> {
             FeedMsg::Checkpoint => state.on_checkpoint(&myself),
             FeedMsg::CheckpointEnded { is_kept } => state.on_checkpoint_ended(&myself, is_kept),
             FeedMsg::Status(reply) => state.on_status(reply),
+            FeedMsg::Cluster(message) => state.on_cluster(&myself, message)?,
         }
         Ok(())
     }
@@ -165,6 +188,7 @@ impl<D: Deliver> Actor for FeedActor<D> {
         _myself: ActorRef<Self::Msg>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        state.release();
         if state.slot.state() == FeedState::Running {
             state.slot.enter(FeedState::Waiting, None);
         }
@@ -182,7 +206,7 @@ impl<D: Deliver> Actor for FeedActor<D> {
 impl<D: Deliver> FeedPumpState<D> {
     async fn on_pump(&mut self, myself: &ActorRef<FeedMsg>) -> Result<(), ActorProcessingErr> {
         self.is_scheduled = false;
-        if self.paused_at.is_some() {
+        if self.paused_at.is_some() || self.relayed.as_ref().is_some_and(|relayed| !relayed.may_pump()) {
             return Ok(());
         }
         match self.slice().await {
@@ -191,6 +215,7 @@ impl<D: Deliver> FeedPumpState<D> {
                 self.is_scheduled = true;
                 myself.send_after(span, || FeedMsg::Pump);
             }
+            Slice::Completed if self.relayed.is_some() => self.redeliver(myself, Input::Given)?,
             Slice::Completed => {
                 self.is_finishing = true;
                 if !self.finish(myself) {
@@ -294,7 +319,8 @@ impl<D: Deliver> FeedPumpState<D> {
                 Some(Upcoming::Broken) => return Slice::Broken,
             };
             let now = clock.now();
-            let due = self.pace.due(now, next.record, next.at);
+            // What was given before is not paced a second time.
+            let due = if self.slot.is_replaying() { now } else { self.pace.due(now, next.record, next.at) };
             if due > now {
                 return Slice::Rest(due.since(now).min(REST_MAX));
             }
@@ -302,7 +328,7 @@ impl<D: Deliver> FeedPumpState<D> {
                 return Slice::More;
             };
             // No await here: a delivery that was made is a delivery that counts.
-            self.slot.confirm(outcome.ok());
+            self.slot.confirm(&next.target, outcome);
             if now.since(began) >= SLICE {
                 break;
             }
@@ -312,15 +338,24 @@ impl<D: Deliver> FeedPumpState<D> {
 
     fn complete(&self, myself: &ActorRef<FeedMsg>) {
         if self.slot.enter(FeedState::Completed, None) {
-            let status = self.slot.status();
-            self.events.emit(Event::FeedCompleted {
-                feed: status.name,
-                records: status.records,
-                requests: status.confirmed,
-                malformed: status.malformed,
-            });
+            self.emit_completed();
         }
         myself.stop(None);
+    }
+
+    fn emit_started(&self) {
+        let (feed, resumed_at) = (self.slot.name().clone(), self.slot.confirmed());
+        self.events.emit(Event::FeedStarted { feed, resumed_at });
+    }
+
+    fn emit_completed(&self) {
+        let status = self.slot.status();
+        self.events.emit(Event::FeedCompleted {
+            feed: status.name,
+            records: status.records,
+            requests: status.confirmed,
+            malformed: status.malformed,
+        });
     }
 
     fn fail(&self, myself: &ActorRef<FeedMsg>, error: Arc<str>) {

@@ -136,8 +136,12 @@ impl Bench {
     }
 
     async fn start(&self) -> ActorRef<FeedMsg> {
-        let args =
-            FeedArgs { slot: self.slot.clone(), agents: self.agents.clone(), events: self.events.clone() };
+        let args = FeedArgs {
+            slot: self.slot.clone(),
+            agents: self.agents.clone(),
+            events: self.events.clone(),
+            seat: None,
+        };
         let spawned = Actor::spawn_linked(None, FeedActor::default(), args, self.supervisor.clone()).await;
         spawned.unwrap().0
     }
@@ -359,7 +363,8 @@ async fn a_node_without_agents_dead_letters() {
     let clock = Clock::start();
     let node = Node::new(NodeConfig::default(), Behaviors::new(), clock, &meter);
     let slot = FeedSlot::new(config("source = \"f.csv\"", PLAIN), folder.path(), clock);
-    let args = FeedArgs { slot: slot.clone(), agents: node.clone(), events: node.events().clone() };
+    let args =
+        FeedArgs { slot: slot.clone(), agents: node.clone(), events: node.events().clone(), seat: None };
     let (_, join) = Actor::spawn(None, FeedActor::default(), args).await.unwrap();
     join.await.unwrap();
     let status = slot.status();

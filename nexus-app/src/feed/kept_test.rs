@@ -167,7 +167,8 @@ async fn start(world: &World, config: &FeedConfig, folder: &Folder) -> Process {
     let clock = Clock::start_at(1_000_000);
     let place = KeptPlace { number: 1, digest: 7, confirmed: world.position(), every: EVERY };
     let slot = FeedSlot::at(config.clone(), folder.path(), clock, Place::Kept(place), ReadMode::Inline);
-    let args = FeedArgs { slot: slot.clone(), agents: world.clone(), events: Events::new(clock, 100) };
+    let args =
+        FeedArgs { slot: slot.clone(), agents: world.clone(), events: Events::new(clock, 100), seat: None };
     let (pump, ended) = Actor::spawn(None, FeedActor::default(), args).await.unwrap();
     Process { slot, pump, ended }
 }

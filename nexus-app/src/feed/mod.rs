@@ -10,10 +10,15 @@
 //! alone. The right side delivers them in order, waits where an inbox is full, and confirms each. The number of confirmed
 //! pairs is all a feed needs to go on after a crash: see [`FeedSlot`].
 //!
+//! In a cluster one node runs a feed, and another takes over when that is lost. Requests say what they [follow](nexus_actors::store::Follows),
+//! agents skip what they have, and what is lost is given again: `redelivery.rs` decides, `chain.rs` knows what follows what, and `seat.rs` is
+//! the way to the other nodes.
+//!
 //! Everything in between is bounded: a record by `max_record_bytes`, what is held for reordering by `max_reorder_bytes`, the
 //! batches on their way by their number and size.
 
 mod actor;
+mod chain;
 mod check;
 mod checkpoint;
 mod config;
@@ -31,7 +36,11 @@ mod pipeline;
 mod producer;
 mod progress;
 mod record;
+mod redelivery;
 mod reject;
+#[cfg(test)]
+mod relayed_test;
+mod seat;
 mod slot;
 mod source;
 mod split;
@@ -41,7 +50,8 @@ mod template;
 mod test_support;
 mod time;
 
-pub use actor::{FeedActor, FeedArgs, FeedMsg, FeedPumpState};
+pub use actor::{ClusterMsg, FeedActor, FeedArgs, FeedMsg, FeedPumpState};
+pub use chain::Audit;
 pub use check::check_feed;
 pub use checkpoint::Checkpoint;
 pub use config::{
@@ -53,8 +63,12 @@ pub(crate) use identity::digest;
 pub use pipeline::ReadMode;
 pub use producer::read_header;
 pub use progress::{ProgressActor, ProgressArgs, ProgressDisplay, ProgressMsg, ProgressState};
+pub use redelivery::Input as RedeliveryInput;
 pub(crate) use reject::rejects_are_source;
+
+pub(crate) use seat::number;
+pub use seat::{Claim, ClusterSeat, Marks, Seat};
 pub use slot::{FeedSlot, KeptPlace, Place};
-pub use status::{CheckpointStatus, FeedState, FeedStatus, MalformedRecord};
+pub use status::{CheckpointStatus, FeedState, FeedStatus, MalformedRecord, ReplayStatus};
 pub(crate) use template::{TemplatePart, template_parts};
 pub use time::EventTime;

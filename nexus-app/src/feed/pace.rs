@@ -63,6 +63,11 @@ impl Pace {
         }
     }
 
+    /// It starts anew with the next request.
+    pub(crate) const fn restart(&mut self) {
+        self.start = None;
+    }
+
     /// The feed stood still for `span`: everything that follows is due that much later.
     pub(crate) fn shift(&mut self, span: Duration) {
         if let Some(start) = &mut self.start {

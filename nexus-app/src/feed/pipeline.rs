@@ -64,7 +64,12 @@ pub(crate) struct Pipeline {
     to_skip: u64,
     confirmed: u64,
     ending: Option<Ending>,
+    /// Is told of each pair that is skipped.
+    skipped: Option<Skipped>,
 }
+
+/// Hears of an agent and the place of its pair.
+type Skipped = Box<dyn FnMut(&Arc<str>, u64) + Send>;
 
 enum Backend {
     Thread(mpsc::Receiver<Message>),
@@ -122,7 +127,13 @@ impl Pipeline {
             to_skip: confirmed,
             confirmed,
             ending: None,
+            skipped: None,
         }
+    }
+
+    /// The same, which tells `skipped` of each pair that it skips, in order.
+    pub(crate) fn telling(self, skipped: Option<Skipped>) -> Self {
+        Self { skipped, ..self }
     }
 
     /// As if the reader had panicked.
@@ -192,6 +203,10 @@ impl Pipeline {
 
     fn skip(&mut self) {
         while self.to_skip > 0 && self.request < self.batch.len() {
+            if let Some(skipped) = &mut self.skipped {
+                let place = self.confirmed - self.to_skip + 1;
+                skipped(&self.batch[self.request].targets[self.target], place);
+            }
             self.advance();
             self.to_skip -= 1;
         }

@@ -61,8 +61,17 @@ pub struct ProgressActor;
 /// The feeds that are not over yet.
 #[derive(Debug)]
 pub struct ProgressState {
-    feeds: Vec<(Arc<FeedSlot>, Option<ProgressBar>)>,
+    feeds: Vec<Shown>,
     period: Duration,
+}
+
+/// A feed, and how it was shown last.
+#[derive(Debug)]
+struct Shown {
+    slot: Arc<FeedSlot>,
+    bar: Option<ProgressBar>,
+    /// Whether it was shown that it is over.
+    is_over: bool,
 }
 
 impl Actor for ProgressActor {
@@ -83,7 +92,7 @@ impl Actor for ProgressActor {
             .into_iter()
             .map(|slot| {
                 let bar = bars.as_ref().map(|bars| bars.add(new_bar(slot.name())));
-                (slot, bar)
+                Shown { slot, bar, is_over: false }
             })
             .collect();
         myself.send_after(period, || ProgressMsg::Tick);
@@ -105,14 +114,18 @@ impl Actor for ProgressActor {
 
 impl ProgressState {
     fn on_tick(&mut self, myself: &ActorRef<ProgressMsg>) {
-        self.feeds.retain(|(slot, bar)| {
+        self.feeds.retain_mut(|Shown { slot, bar, is_over }| {
             let status = slot.status();
+            let was_over = std::mem::replace(is_over, status.state.is_over());
             match bar {
                 Some(bar) => move_bar(bar, &status),
-                None if status.state == FeedState::Waiting => {}
+                None if status.state == FeedState::Waiting || (was_over && *is_over) => {}
+                // The node that runs it tells.
+                None if status.node.is_some() => {}
                 None => tracing::info!(feed = %status.name, "{}", Line(&status)),
             }
-            !status.state.is_over()
+            // One that its cluster runs may go back.
+            !status.state.is_over() || slot.relay().is_some()
         });
         if self.feeds.is_empty() {
             myself.stop(None);
@@ -151,6 +164,14 @@ struct Line<'a>(&'a FeedStatus);
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.0;
+        if let Some(node) = &status.node {
+            write!(f, "on {node}: ")?;
+        }
+        if let Some(replay) = &status.replay {
+            let done = status.confirmed.saturating_sub(replay.from);
+            let all = replay.until.saturating_sub(replay.from);
+            write!(f, "replaying after {}: {done} of {all}; ", replay.cause)?;
+        }
         match (status.state, &status.error) {
             (FeedState::Failed, Some(error)) => write!(f, "failed: {error}; ")?,
             (FeedState::Completed, _) => write!(f, "completed: ")?,
@@ -172,6 +193,7 @@ impl fmt::Display for Line<'_> {
             (status.late, "late"),
             (status.hurried, "hurried"),
             (status.dead_lettered, "dead-lettered"),
+            (status.behind, "agents behind"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;

@@ -4,6 +4,7 @@ use indicatif::ProgressDrawTarget;
 use nexus_actors::clock::Clock;
 
 use super::*;
+use crate::feed::ReplayStatus;
 use crate::feed::test_support::{Folder, PLAIN, config};
 
 fn status() -> FeedStatus {
@@ -26,6 +27,10 @@ fn status() -> FeedStatus {
         first_malformed: Vec::new(),
         checkpoint: None,
         not_kept: None,
+        node: None,
+        replays: 0,
+        replay: None,
+        behind: 0,
     }
 }
 
@@ -33,6 +38,13 @@ fn status() -> FeedStatus {
 fn a_status_in_one_line() {
     let running = status();
     assert_eq!(Line(&running).to_string(), "1200 records, 400 a second, 2400 requests, 25.5 % read");
+    let replay = ReplayStatus { cause: "the loss of n2".into(), from: 100, until: 40_100 };
+    let replaying =
+        FeedStatus { replay: Some(replay), node: Some("n3".into()), bytes_total: None, ..running.clone() };
+    assert_eq!(
+        Line(&replaying).to_string(),
+        "on n3: replaying after the loss of n2: 2300 of 40000; 1200 records, 400 a second, 2400 requests"
+    );
     let failed = FeedStatus {
         state: FeedState::Failed,
         error: Some("f.csv: gone".into()),

@@ -3,6 +3,8 @@
 //! The pump actor only borrows the pipeline, one poll at a time. An actor that is killed thus loses nothing: the next one
 //! finds the pipeline as it was, with the first unconfirmed request in front.
 
+mod relay;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +12,7 @@ use std::sync::{Arc, Mutex as PoisonMutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use nexus_actors::AgentError;
 use nexus_actors::agent::AgentId;
 use nexus_actors::clock::{Clock, Millis};
 use nexus_actors::store::{FeedMark, Origin};
@@ -20,6 +23,8 @@ use super::checkpoint::{Checkpoint, Checkpoints};
 use super::config::FeedConfig;
 use super::pipeline::{Ending, Next, Pipeline, ReadMode};
 use super::status::{CheckpointStatus, Counters, FeedState, FeedStatus};
+
+pub(crate) use self::relay::Relay;
 
 /// The rate is measured over so many samples …
 const SAMPLES: usize = 10;
@@ -44,6 +49,8 @@ pub struct FeedSlot {
     kept: Result<Kept, Arc<str>>,
     /// Why it must not go on from its place.
     refused: Option<Arc<str>>,
+    /// Of a feed that its cluster runs once.
+    relay: Option<Relay>,
 }
 
 /// Where a feed stands when its process starts.
@@ -53,6 +60,9 @@ pub enum Place {
     Kept(KeptPlace),
     /// It begins anew in each process; why.
     NotKept(Arc<str>),
+    /// It runs on one node of a cluster at a time, begins anew on each, and gives again what is lost; agents know it by this number, which
+    /// all nodes have for it.
+    Relayed(u16),
     /// It has a place in the store and cannot go on there: it fails at its start.
     Refused {
         /// Requests that an earlier process confirmed and kept.
@@ -134,6 +144,11 @@ impl FeedSlot {
                 slot.kept = Err(why);
                 0
             }
+            Place::Relayed(number) => {
+                slot.kept = Err("in a cluster the agents know what they have of it".into());
+                slot.relay = Some(Relay::new(number));
+                0
+            }
             Place::Refused { confirmed, why } => {
                 slot.kept = Err("it cannot go on at its place in the store".into());
                 slot.refused = Some(why);
@@ -175,6 +190,7 @@ impl FeedSlot {
             life: Mutex::default(),
             kept: Err("the node has no store".into()),
             refused: None,
+            relay: None,
         }
     }
 
@@ -214,7 +230,7 @@ impl FeedSlot {
         let (bytes_read, bytes_total) = counters.bytes();
         let records = counters.records.load(Ordering::Relaxed);
         let life = self.life.lock();
-        FeedStatus {
+        let status = FeedStatus {
             name: self.name.clone(),
             state: life.state.unwrap_or(FeedState::Waiting),
             error: life.error.clone(),
@@ -233,6 +249,15 @@ impl FeedSlot {
             first_malformed: counters.first_malformed.lock().clone(),
             checkpoint: self.kept.as_ref().ok().map(|kept| self.checkpoint_status(kept)),
             not_kept: self.kept.as_ref().err().cloned(),
+            node: None,
+            replays: 0,
+            replay: None,
+            behind: 0,
+        };
+        drop(life);
+        match &self.relay {
+            Some(relay) => relay.complete(status),
+            None => status,
         }
     }
 
@@ -261,7 +286,11 @@ impl FeedSlot {
         life.finished = None;
         life.samples.clear();
         drop(life);
+        self.open();
+    }
 
+    /// Opens the source if it is not open, or if it must be opened again.
+    fn open(&self) {
         let mut pipeline = match self.pipeline.lock() {
             Ok(pipeline) => pipeline,
             Err(poisoned) => {
@@ -275,8 +304,19 @@ impl FeedSlot {
             let counters = Arc::new(Counters::default());
             *self.counters.lock() = counters.clone();
             let config = self.config.clone();
-            *pipeline = Some(Pipeline::resume(config, &self.base_dir, self.confirmed(), self.mode, counters));
+            let skipping = self.relay.as_ref().map(Relay::skipping);
+            let opened = Pipeline::resume(config, &self.base_dir, self.confirmed(), self.mode, counters);
+            *pipeline = Some(opened.telling(skipping));
         }
+    }
+
+    /// The source is read anew, and goes on after this place.
+    fn restart_at(&self, confirmed: u64) {
+        let mut pipeline = self.pipeline.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *pipeline = None;
+        self.pipeline.clear_poison();
+        self.confirmed.store(confirmed, Ordering::Release);
+        self.dead_lettered.store(0, Ordering::Relaxed);
     }
 
     /// What comes next. The same request until it is confirmed.
@@ -299,9 +339,9 @@ impl FeedSlot {
         })
     }
 
-    /// The request in front is in the inbox of the agent `reached`, or in the dead letters if there is none. Must follow the
-    /// delivery without an await between.
-    pub(crate) fn confirm(&self, reached: Option<AgentId>) {
+    /// The request in front, for `target`, is in the inbox of the agent that was reached, or in the dead letters if there is none. Must
+    /// follow the delivery without an await between.
+    pub(crate) fn confirm(&self, target: &Arc<str>, outcome: Result<AgentId, AgentError>) {
         let mut pipeline = self.pipeline.lock().expect("only a poll can panic, and it would have been seen");
         let pipeline = pipeline.as_mut().expect("a request was shown, so the pipeline is there");
         pipeline.confirm();
@@ -309,7 +349,10 @@ impl FeedSlot {
         // Whoever takes a checkpoint reads the position under this lock: it never has one without the agent that goes with it.
         let mut checkpoints = self.kept.as_ref().ok().map(|kept| kept.checkpoints.lock());
         self.confirmed.store(confirmed, Ordering::Release);
-        match (reached, &mut checkpoints) {
+        if let Some(relay) = &self.relay {
+            relay.given(target, confirmed, &outcome);
+        }
+        match (outcome.ok(), &mut checkpoints) {
             (Some(agent), Some(checkpoints)) => checkpoints.touch(agent, confirmed),
             (Some(_), None) => {}
             (None, _) => drop(self.dead_lettered.fetch_add(1, Ordering::Relaxed)),
@@ -318,6 +361,9 @@ impl FeedSlot {
 
     /// The request with its place in the feed, by which a persisted agent knows it again.
     fn stamped(&self, next: Next, place: u64) -> Next {
+        if let Some(relay) = &self.relay {
+            return relay.stamped(next, place);
+        }
         let origin = self.kept.as_ref().ok().and_then(|kept| Origin::new(kept.number, place));
         match origin {
             Some(origin) => Next { request: next.request.from_feed(origin), ..next },
@@ -381,9 +427,7 @@ impl FeedSlot {
         }
         life.state = Some(state);
         life.error = error;
-        if state.is_over() {
-            life.finished = Some(now);
-        }
+        life.finished = state.is_over().then_some(now);
         true
     }
 

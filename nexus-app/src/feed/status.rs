@@ -88,6 +88,29 @@ pub struct FeedStatus {
     pub checkpoint: Option<CheckpointStatus>,
     /// Why its place is not kept, so that it begins anew when the process has ended.
     pub not_kept: Option<Arc<str>>,
+    /// The node of the cluster that runs it, if that is not this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
+    /// How often it went back because part of it was lost in the cluster, since its node runs it.
+    #[serde(default)]
+    pub replays: u64,
+    /// While it gives again what it had given: why, and up to where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayStatus>,
+    /// Agents that have not handled all of it although it is over: they cannot be started, or have stopped.
+    #[serde(default)]
+    pub behind: u64,
+}
+
+/// A feed on its way back to where it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayStatus {
+    /// What was lost, as in "replaying after …".
+    pub cause: Arc<str>,
+    /// The place it went back to.
+    pub from: u64,
+    /// The place it had come to.
+    pub until: u64,
 }
 
 /// What the store has of a feed's place.

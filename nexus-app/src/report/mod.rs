@@ -9,7 +9,8 @@ use std::time::Duration;
 pub use config::ReportConfig;
 use futures::StreamExt as _;
 use nexus_actors::Node;
-use nexus_actors::agent::{AgentStatus, Request};
+use nexus_actors::agent::Request;
+use nexus_cluster::census::{Census, Unheard};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -33,20 +34,16 @@ pub struct Report {
     pub silent: Vec<(Arc<str>, String)>,
 }
 
-/// Asks every agent of the report and puts the answers in order.
-pub async fn make(node: &Node, config: &ReportConfig) -> Report {
-    let living = node
-        .agents()
-        .into_iter()
-        .filter(|agent| agent.status != AgentStatus::Stopped && config.agents.matches(&agent.name))
-        .map(|agent| agent.name);
-    // Those that sleep are woken by the question.
-    let asleep = node.dormant_names(|name| config.agents.matches(name)).into_iter().map(Arc::from);
-    let mut names: Vec<Arc<str>> = living.chain(asleep).collect();
-    names.sort_unstable();
-    // One may have gone to sleep between the two looks.
-    names.dedup();
-    names.truncate(AGENTS_MAX);
+/// Asks every agent of the report, those of the cluster's other nodes too, and puts the answers in order. Those that sleep are woken by
+/// the question.
+///
+/// # Errors
+/// A node of the cluster does not answer, so that it is not known whom to ask.
+pub async fn make(node: &Node, census: Option<&Census>, config: &ReportConfig) -> Result<Report, Unheard> {
+    let names = match census {
+        None => node.names(&config.agents, "", AGENTS_MAX),
+        Some(census) => census.names(&config.agents, AGENTS_MAX).await?,
+    };
     let answers = futures::stream::iter(names)
         .map(|name| async move {
             let reply = node.ask(&name, Request::query(config.query.as_str()), TIMEOUT).await;
@@ -68,7 +65,7 @@ pub async fn make(node: &Node, config: &ReportConfig) -> Report {
         sort_by(&mut rows, by);
     }
     rows.truncate(config.limit.unwrap_or(usize::MAX));
-    Report { title: config.title.clone(), columns, rows, silent }
+    Ok(Report { title: config.title.clone(), columns, rows, silent })
 }
 
 fn lookup(answer: &Value, field: &str) -> Value {

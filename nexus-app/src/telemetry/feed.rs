@@ -10,7 +10,7 @@ use crate::feed::{FeedSlot, FeedStatus};
 /// A counter of a feed: name, unit, description, how to read it.
 type Counter = (&'static str, &'static str, &'static str, fn(&FeedStatus) -> u64);
 
-const COUNTERS: [Counter; 8] = [
+const COUNTERS: [Counter; 9] = [
     ("nexus.feed.records", "", "Records read, malformed ones included", |feed| feed.records),
     ("nexus.feed.requests.confirmed", "", "Requests delivered to agents or the dead letters", |feed| {
         feed.confirmed
@@ -29,6 +29,9 @@ const COUNTERS: [Counter; 8] = [
     ("nexus.feed.requests.hurried", "", "Requests delivered before their turn for want of memory", |feed| {
         feed.hurried
     }),
+    ("nexus.feed.replays", "", "How often it went back because part of it was lost in the cluster", |feed| {
+        feed.replays
+    }),
     ("nexus.feed.read", "By", "Bytes of the source read, as it is packed", |feed| feed.bytes_read),
 ];
 
@@ -41,7 +44,10 @@ pub(super) fn observe(meter: &Meter, feeds: Vec<Arc<FeedSlot>>) {
             .with_description(description)
             .with_callback(move |observer| {
                 for feed in &feeds {
-                    observer.observe(read(&feed.status()), &[KeyValue::new("feed", feed.name().clone())]);
+                    let status = feed.status();
+                    // What another node says of it, that one counts.
+                    let count = if status.node.is_none() { read(&status) } else { 0 };
+                    observer.observe(count, &[KeyValue::new("feed", feed.name().clone())]);
                 }
             })
             .build();

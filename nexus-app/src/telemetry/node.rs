@@ -25,6 +25,7 @@ struct Sample {
     dormant: u64,
     updates: u64,
     refused: u64,
+    skipped: u64,
     events: Vec<(&'static str, u64)>,
 }
 
@@ -49,6 +50,7 @@ impl Sample {
             dormant: node.dormant_count() as u64,
             updates: node.updates(),
             refused: node.refused(),
+            skipped: node.skipped(),
             events: node.events().counts(),
         }
     }
@@ -157,6 +159,12 @@ impl NodeMetrics {
             "nexus.messages.refused",
             "Messages among the processed ones that were sent, not asked, and answered with an error",
             |sample| sample.refused,
+        );
+        self.counter(
+            meter,
+            "nexus.messages.skipped",
+            "Messages among the processed ones that a feed had delivered before, and that changed nothing",
+            |sample| sample.skipped,
         );
         self.gauge(meter, "nexus.messages.queued", "Messages waiting or being handled", |sample| {
             sample.tally.queued

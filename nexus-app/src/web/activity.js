@@ -35,6 +35,7 @@ const EVENTS = {
   "supervision.escalated": (e) => ["gave up", "bad", e.supervisor, reasonText(e.reason)],
   "route.dead_letter": (e) => ["dead letter", "busy", e.target, String(e.reason).replaceAll("_", " ")],
   "feed.started": (e) => ["feed", "good", e.feed, e.resumed_at ? `resumed after ${plural(e.resumed_at, "request")}` : "started"],
+  "feed.rewound": (e) => ["feed", "busy", e.feed, `went back from request ${count(e.from)} to ${count(e.to)} after ${e.cause}`],
   "feed.completed": (e) => ["feed", "good", e.feed, `completed: ${plural(e.records, "record")}, ${plural(e.requests, "request")}, ${count(e.malformed)} malformed`],
   "feed.failed": (e) => ["feed", "bad", e.feed, `failed: ${e.error}`],
   "cluster.member_up": (e) => ["member", "good", e.node, `up at ${e.address}${e.zone ? `, zone ${e.zone}` : ""}`],

@@ -6,6 +6,7 @@
 //!   ├── gossip         what they say of themselves
 //!   ├── directory      which agent is where
 //!   ├── migration      agents that move
+//!   ├── census         what is on the other nodes
 //!   └── coordinator    ring, losses, readiness
 //! ```
 //!
@@ -39,6 +40,7 @@ use tokio::sync::watch;
 
 use self::actor::{Coordinator, CoordinatorArgs};
 use self::places::Places;
+use crate::census::{Census, CensusSetup};
 use crate::directory::{Directory, DirectoryConfig, DirectoryConfigError};
 use crate::gossip::{GossipConfig, GossipHandle, GossipSetup};
 use crate::membership::{
@@ -144,6 +146,7 @@ struct Inner {
     gossip: GossipHandle,
     directory: Directory,
     migration: Migration,
+    census: Census,
     places: Arc<Places>,
     standing: watch::Receiver<Standing>,
     child: ChildSpec,
@@ -231,12 +234,15 @@ impl Cluster {
             standing: Arc::new(told),
             actor: Arc::default(),
         };
+        let (membership, links) = (handle.clone(), gateway.clone());
+        let census = Census::new(CensusSetup { node: node.clone(), membership, gateway: links });
         let spec = SupervisorSpec::new("cluster.sup")
             .strategy(Strategy::RestForOne)
             .child(members.child()?)
             .child(gossips.child()?)
             .child(directory.child())
             .child(migration.child())
+            .child(census.child())
             .child(Coordinator::child(args));
         let child = ChildSpec::supervisor(spec);
         let membership = handle;
@@ -250,6 +256,7 @@ impl Cluster {
             gossip,
             directory,
             migration,
+            census,
             places,
             standing,
             child,
@@ -343,6 +350,12 @@ impl Cluster {
     #[must_use]
     pub fn migration(&self) -> &Migration {
         &self.inner.migration
+    }
+
+    /// What is on the other nodes.
+    #[must_use]
+    pub fn census(&self) -> &Census {
+        &self.inner.census
     }
 
     /// Who is responsible for what, as this node sees it now.

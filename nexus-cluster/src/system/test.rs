@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_actors::agent::{
-    AgentMessage, AgentSpec, AgentTemplate, Behaviors, FamilyRules, Level, Payload, Request,
+    AgentId, AgentMessage, AgentSpec, AgentTemplate, Behaviors, FamilyRules, Level, Payload, Request,
 };
 use nexus_actors::clock::Clock;
 use nexus_actors::rng::Seed;
-use nexus_actors::store::Persist;
+use nexus_actors::route::FeedLoss;
+use nexus_actors::store::{Follows, Origin, Persist};
 use nexus_actors::supervision::{ChildRules, Root, SupervisorEnv, SupervisorSpec};
 use nexus_actors::{AgentError, Node, NodeConfig};
 use opentelemetry::global;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Cluster, ClusterSetup, Standing};
+use crate::census::News;
 use crate::membership::MembershipConfig;
 use crate::transport::sim::{Faults, Network, SimCarrier};
 use crate::{NodeId, NodeName};
@@ -225,5 +227,85 @@ async fn a_node_that_dies_is_replaced() {
         back += usize::from(seen[0] == "c");
     }
     assert!(back > 0, "the new life of `c` has agents");
+    balanced(&sites);
+}
+
+/// Goal: what is asked of all nodes is answered by all: names, how far agents have come in a feed, and what is under way; and when a node
+/// is lost, whoever runs the feed hears that part of it is, and finds out where each agent stands.
+#[tokio::test(start_paused = true)]
+async fn a_census_is_taken_of_all_nodes() {
+    const FEED: u16 = 0x8007;
+    let (network, mut sites) = three().await;
+    let agents: Vec<String> = (0..30).map(|number| format!("lazy/{number}")).collect();
+    let ids: Vec<AgentId> = agents.iter().map(|agent| AgentId::of(agent)).collect();
+    // Round r has the places 30 r + 1 to 30 r + 30.
+    let give = async |site: &Site, round: u64| {
+        for (at, agent) in (1..).zip(&agents) {
+            let origin = Origin::new(FEED, 30 * round + at).unwrap();
+            let seq = if round == 0 { 0 } else { 30 * (round - 1) + at };
+            let request = Request::action("add", Payload::encode(&round).unwrap());
+            let request = request.from_feed_after(origin, Follows { seq, pass: 1 });
+            // To a node that is lost, it is lost too.
+            let _ = site.node.deliver(&**agent, request).await;
+        }
+    };
+    let census = sites[0].cluster.census().clone();
+    let marks = async || census.marks(FEED, &ids).await.unwrap();
+    let rest = async || {
+        while census.queued().await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(marks().await.iter().all(Option::is_none));
+    for round in 0..3 {
+        give(&sites[0], round).await;
+    }
+    rest().await;
+    assert_eq!(marks().await, (61..=90).map(Some).collect::<Vec<_>>());
+    let mut sorted: Vec<Arc<str>> = agents.iter().map(|agent| agent.as_str().into()).collect();
+    sorted.sort_unstable();
+    assert_eq!(census.names(&"lazy/*".parse().unwrap(), 1000).await.unwrap(), sorted);
+    assert_eq!(census.names(&"lazy/*".parse().unwrap(), 7).await.unwrap(), sorted[..7]);
+
+    let (told, mut news) = tokio::sync::mpsc::unbounded_channel();
+    census.subscribe(move |news| told.send(news.clone()).unwrap());
+    let lost = sites.remove(2);
+    let of_lost: Vec<bool> = ids.iter().map(|id| lost.node.has_agent(id)).collect();
+    network.crash(&name("c"));
+    lost.root.supervisor().cell().kill();
+    give(&sites[0], 3).await;
+    let heard = tokio::time::timeout(Duration::from_secs(60), news.recv()).await.unwrap().unwrap();
+    let News::Lost(FeedLoss { feed: FEED, pass: 1, after }) = heard else { panic!("{heard:?}") };
+    assert!((61..=90).contains(&after), "{after}: what the first lost one followed");
+    // From the second node too: those whose agents are anew on the other one find them without what they follow.
+    give(&sites[0], 4).await;
+    tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            let News::Lost(loss) = news.recv().await.unwrap() else { panic!("nothing is finished") };
+            if loss.after == 0 {
+                return;
+            }
+            give(&sites[0], 5).await;
+        }
+    })
+    .await
+    .unwrap();
+    rest().await;
+    for (lost, mark) in of_lost.iter().zip(marks().await) {
+        let mark = mark.unwrap_or(0);
+        assert_eq!(*lost, mark == 0, "{mark}: whoever was not lost has come on");
+    }
+    // All is delivered again: whoever has it skips it.
+    for round in 0..6 {
+        give(&sites[1], round).await;
+    }
+    rest().await;
+    assert!(marks().await.iter().zip(1..).all(|(mark, at)| *mark == Some(150 + at)));
+    for agent in &agents {
+        let numbers = sites[1].ask::<Vec<u64>>(agent, "list").await.unwrap();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "{agent}: each once, in order");
+    }
+    sites[1].cluster.census().finish().await;
+    while news.recv().await.unwrap() != News::Finished(NodeId { name: name("b"), incarnation: 1 }) {}
     balanced(&sites);
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use nexus_actors::AgentError;
 use nexus_actors::agent::{AgentId, Hints, Payload, Reply, Request};
 use nexus_actors::clock::Millis;
+use nexus_actors::store::{Follows, Origin};
 use nexus_actors::telemetry::TraceContext;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -29,7 +30,9 @@ fn request() -> Request {
     let payload = Payload::encode(&("hello", 5)).unwrap();
     let trace = TraceContext { trace_id: 1, span_id: 2, sampled: true };
     let hints = Hints { priority: 0.25, deadline: Some(Millis::new(99)), ..Hints::default() };
-    Request::update("key", payload).with_hints(hints).with_trace(trace)
+    let origin = Origin::new(0x8123, Origin::SEQ_MAX).unwrap();
+    let request = Request::update("key", payload).with_hints(hints).with_trace(trace);
+    request.from_feed_after(origin, Follows { seq: 1 << 47, pass: 9 })
 }
 
 fn body() -> Bytes {
@@ -93,6 +96,7 @@ fn what_goes_in_comes_out() {
         (request().operation, &request().key, &request().payload)
     );
     assert_eq!((tell.trace(), tell.deadline(), tell.hints().priority), (request().trace(), None, 0.25));
+    assert_eq!((tell.origin(), tell.follows()), (request().origin(), request().follows()));
     let nobody = Reader::new(&body).request(envelopes[1].content);
     assert_eq!(
         nobody.err(),
@@ -105,6 +109,33 @@ fn what_goes_in_comes_out() {
     let mut reply = |at: usize| reader.reply(envelopes[at].content).unwrap();
     assert_eq!(reply(2), Ok(Payload::encode(&7).unwrap()));
     assert_eq!(reply(3), Err(AgentError::TimedOut { after_ms: 4 }));
+}
+
+/// Goal: a request cannot follow itself or a later one, and a place that only this node gives does not travel.
+#[test]
+fn places_in_feeds_are_checked() {
+    let content = |request: &Request| {
+        let mut content = Vec::new();
+        envelope::write_request(&mut content, Mention::First(Address::Name("a")), request);
+        content
+    };
+    let origin = Origin::new(1, 5).unwrap();
+    let read = |content: Vec<u8>| {
+        let body = Bytes::from(content);
+        let read = Reader::new(&body).request(&body);
+        read.map(|(_, request)| (request.origin(), request.follows()))
+    };
+    let follows = Follows { seq: 4, pass: 1 };
+    let good = content(&Request::query("k").from_feed_after(origin, follows));
+    assert_eq!(read(good.clone()), Ok((Some(origin), Some(follows))));
+    assert_eq!(read(content(&Request::query("k").from_feed(origin))), Ok((None, None)));
+    let at = good.len() - 9;
+    for wrong in [5, u8::MAX] {
+        let mut bad = good.clone();
+        bad[at] = wrong;
+        assert_eq!(read(bad), Err(EnvelopeError::Content("place in a feed")));
+    }
+    assert_eq!(read(good[..good.len() - 1].to_vec()), Err(EnvelopeError::Content("place in a feed")));
 }
 
 /// Goal: a payload that fills its frame is not copied, and one that does not is: whoever keeps a small one keeps a chunk of its like, and no

@@ -68,11 +68,14 @@ pub enum Service {
     Migration = 4,
     /// How long the way there and back takes.
     Echo = 5,
+    /// What is on which node.
+    Census = 6,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Membership, Self::Gossip, Self::Directory, Self::Migration, Self::Echo];
+    pub const ALL: [Self; 6] =
+        [Self::Membership, Self::Gossip, Self::Directory, Self::Migration, Self::Echo, Self::Census];
 }
 
 /// One authenticated connection.

@@ -9,14 +9,18 @@ use std::str;
 use bytes::{Bytes, BytesMut};
 use nexus_actors::AgentError;
 use nexus_actors::agent::{AgentId, Hints, Operation, Payload, Reply, Request};
+use nexus_actors::store::{Follows, Origin};
 use nexus_actors::telemetry::TraceContext;
 use smol_str::SmolStr;
 
-use super::envelope::{AGAIN, Address, BY_ID, BY_NAME, EnvelopeError, HAS_EXTRAS, MENTION};
-use super::frame::{array, u32_at};
+use super::envelope::{AGAIN, Address, BY_ID, BY_NAME, EnvelopeError, HAS_EXTRAS, HAS_PLACE, MENTION};
+use super::frame::{array, u32_at, u64_at};
 
 /// A payload is left where it came, in its body, if it is at least this part of it.
 const SLICED_MIN_PART: usize = 4;
+
+/// Bytes of a place in a feed.
+const PLACE_BYTES: usize = 17;
 
 /// Small payloads share so many bytes.
 pub const CHUNK_BYTES: usize = 1024;
@@ -56,7 +60,7 @@ impl<'a> Reader<'a> {
         let mut rest = content;
         let flags = take(&mut rest, 1, "operation")?[0];
         let target = self.target(flags & MENTION, &mut rest)?;
-        let operation = match flags & !(HAS_EXTRAS | MENTION) {
+        let operation = match flags & !(HAS_EXTRAS | HAS_PLACE | MENTION) {
             0 => Operation::Query,
             1 => Operation::Update,
             2 => Operation::Action,
@@ -67,8 +71,12 @@ impl<'a> Reader<'a> {
             self.key = (key, text(key, "key")?.into());
         }
         let extras = if flags & HAS_EXTRAS == 0 { None } else { Some(read_part(&mut rest, "hints")?) };
+        let place = if flags & HAS_PLACE == 0 { None } else { Some(read_place(&mut rest)?) };
         let payload = Payload::from_msgpack(self.own(rest));
         let mut request = Request::new(operation, self.key.1.clone(), payload);
+        if let Some((origin, follows)) = place {
+            request = request.from_feed_after(origin, follows);
+        }
         if let Some(extras) = extras {
             let (hints, trace): (Hints, Option<TraceContext>) =
                 rmp_serde::from_slice(extras).map_err(|_| EnvelopeError::Content("hints"))?;
@@ -147,6 +155,14 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+fn read_place(rest: &mut &[u8]) -> Result<(Origin, Follows), EnvelopeError> {
+    let malformed = EnvelopeError::Content("place in a feed");
+    let bytes = take(rest, PLACE_BYTES, "place in a feed")?;
+    let origin = Origin::from_bits(u64_at(bytes, 0)).ok_or(malformed)?;
+    let follows = Follows { seq: u64_at(bytes, 8), pass: bytes[16] };
+    if follows.seq < origin.seq() { Ok((origin, follows)) } else { Err(malformed) }
 }
 
 fn read_part<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<&'a [u8], EnvelopeError> {

@@ -200,6 +200,7 @@ fn subject(event: &Event) -> &str {
         Event::Escalated { supervisor, .. } => supervisor,
         Event::DeadLetter { target, .. } => target,
         Event::FeedStarted { feed, .. }
+        | Event::FeedRewound { feed, .. }
         | Event::FeedCompleted { feed, .. }
         | Event::FeedFailed { feed, .. } => feed,
         Event::SnapshotDamaged { agent, .. } | Event::SnapshotFailed { agent, .. } => agent,

@@ -12,7 +12,7 @@ use super::{Access, Route};
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::query::Params;
 use crate::debug::state::DebugState;
-use crate::feed::{CheckpointStatus, FeedState, FeedStatus};
+use crate::feed::{CheckpointStatus, FeedState, FeedStatus, ReplayStatus};
 
 pub(super) fn route() -> Route {
     Route::get("/debug/feeds", Access::Token, &["/debug/feeds"], get(feeds))
@@ -91,6 +91,33 @@ pub(crate) struct FeedView {
     /// Why its place is not kept, so that it begins anew when the process has ended.
     #[schema(value_type = Option<String>)]
     not_kept: Option<Arc<str>>,
+    /// The node of the cluster that runs it and says all this; null if it is this one.
+    #[schema(value_type = Option<String>)]
+    node: Option<Arc<str>>,
+    /// How often it went back because part of it was lost in the cluster.
+    replays: u64,
+    /// While it gives again what it had given: why, and up to where; else null.
+    replay: Option<ReplayView>,
+    /// Agents that have not handled all of it although it is over.
+    behind: u64,
+}
+
+/// A feed on its way back to where it was.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReplayView {
+    /// What was lost.
+    #[schema(value_type = String)]
+    cause: Arc<str>,
+    /// The requests it goes on after.
+    from: u64,
+    /// The requests it had given.
+    until: u64,
+}
+
+impl From<ReplayStatus> for ReplayView {
+    fn from(ReplayStatus { cause, from, until }: ReplayStatus) -> Self {
+        Self { cause, from, until }
+    }
 }
 
 impl From<FeedStatus> for FeedView {
@@ -117,6 +144,10 @@ impl From<FeedStatus> for FeedView {
                 .collect(),
             checkpoint: status.checkpoint.map(CheckpointView::from),
             not_kept: status.not_kept,
+            node: status.node,
+            replays: status.replays,
+            replay: status.replay.map(ReplayView::from),
+            behind: status.behind,
         }
     }
 }
