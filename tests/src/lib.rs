@@ -4,6 +4,7 @@ pub mod browser;
 pub mod flights;
 pub mod http;
 pub mod invariants;
+pub mod netns;
 pub mod process;
 pub mod seed;
 pub mod tree;

@@ -16,6 +16,7 @@ mod http;
 mod kill;
 mod kill_http;
 mod memory;
+mod netns;
 mod node;
 mod performance;
 mod readme;
