@@ -5,6 +5,7 @@ mod bench;
 pub mod boot;
 pub mod cli;
 pub mod clients;
+pub mod cluster;
 pub mod debug;
 pub mod feed;
 pub mod logging;

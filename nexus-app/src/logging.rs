@@ -64,9 +64,9 @@ pub fn filter(
         (None, None) => (topology, "telemetry.log"),
     };
     let failed = |source| LogError::Filter { filter: filter.to_owned(), from, source };
-    // ractor opens a span for every actor; nobody reads them, and each costs time with every message. Said first, so that a
-    // filter that names ractor has the last word.
-    EnvFilter::builder().parse(format!("ractor=warn,{filter}")).map_err(failed)
+    // ractor opens a span for every actor; nobody reads them, and each costs time with every message. ractor_cluster warns of every
+    // connection that ends, of which we tell ourselves. Said first, so that a filter that names them has the last word.
+    EnvFilter::builder().parse(format!("ractor=warn,ractor_cluster=error,{filter}")).map_err(failed)
 }
 
 /// The layer that writes the lines. For those who compose their own subscriber; others call [`init`].
@@ -158,13 +158,22 @@ mod tests {
     /// Goal: the option beats the environment, which beats the topology; a bad one is named with its place.
     #[test]
     fn the_nearest_filter_counts() {
-        assert_eq!(filter(Some("warn"), Some("debug"), "info").unwrap().to_string(), "ractor=warn,warn");
-        assert_eq!(filter(None, Some("debug"), "info").unwrap().to_string(), "ractor=warn,debug");
+        assert_eq!(
+            filter(Some("warn"), Some("debug"), "info").unwrap().to_string(),
+            "ractor_cluster=error,ractor=warn,warn"
+        );
+        assert_eq!(
+            filter(None, Some("debug"), "info").unwrap().to_string(),
+            "ractor_cluster=error,ractor=warn,debug"
+        );
         assert_eq!(
             filter(None, None, "info,nexus_app::feed=trace").unwrap().to_string(),
-            "nexus_app::feed=trace,ractor=warn,info"
+            "nexus_app::feed=trace,ractor_cluster=error,ractor=warn,info"
         );
-        assert_eq!(filter(Some("ractor=trace"), None, "info").unwrap().to_string(), "ractor=trace");
+        assert_eq!(
+            filter(Some("ractor=trace"), None, "info").unwrap().to_string(),
+            "ractor_cluster=error,ractor=trace"
+        );
         let error = filter(None, Some("a=b=c"), "info").unwrap_err().to_string();
         assert!(error.contains("a=b=c") && error.contains("NEXUS_LOG"), "{error}");
     }

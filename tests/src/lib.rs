@@ -1,6 +1,7 @@
 //! Shared helpers of the workspace tests.
 
 pub mod browser;
+pub mod cluster;
 pub mod flights;
 pub mod http;
 pub mod invariants;

@@ -88,7 +88,7 @@ impl Sandbox {
     #[must_use]
     pub fn command(&self, binary: &Path) -> Command {
         let mut command = Command::new(binary);
-        for variable in ["NEXUS_LOG", "NEXUS_URL", "NEXUS_TOKEN", "NEXUS_NODE", "RUST_LOG"] {
+        for variable in ["NEXUS_LOG", "NEXUS_URL", "NEXUS_TOKEN", "NEXUS_NODE", "NEXUS_COOKIE", "RUST_LOG"] {
             command.env_remove(variable);
         }
         command.env("XDG_RUNTIME_DIR", self.dir.path()).env("NO_COLOR", "1").current_dir(self.dir.path());

@@ -131,6 +131,10 @@ impl StartChild for StartAgent {
             node.retire(cell, stop_reason(cell), false);
             return;
         };
+        // It lives on another node, which has its letters: its inbox is empty, and still counts them.
+        if cell.is_retired() {
+            return;
+        }
         loop {
             let waiting = cell.inbox().queued();
             match lifecycle::end(cell.phase(), waiting) {

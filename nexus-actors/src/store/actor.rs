@@ -101,6 +101,10 @@ impl Actor for StoreActor {
 async fn commit(node: &Node, store: &Store, changes: Arc<Changes>) {
     let (engine, written) = (store.clone(), changes.clone());
     let began = node.clock().nanos();
+    let latency = store.latency();
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
     let result = blocking(move || engine.write(&written)).await;
     let took = Duration::from_nanos(node.clock().nanos().saturating_sub(began));
     node.metrics().commit_duration(took);

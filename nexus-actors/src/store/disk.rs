@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use redb::backends::FileBackend;
@@ -28,6 +29,12 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
 
     /// The file's length, 0 if it cannot be told.
     fn bytes(&self) -> u64;
+
+    /// How long a commit takes beside the time that passes while it is done: simulated disks, whose work takes no time, are slow by
+    /// this. Default nothing.
+    fn latency(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A file in a directory.

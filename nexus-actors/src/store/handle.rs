@@ -160,6 +160,11 @@ impl Store {
         self.inner.disk.path()
     }
 
+    /// See [`Disk::latency`].
+    pub(super) fn latency(&self) -> Duration {
+        self.inner.disk.latency()
+    }
+
     /// What is known of it. Costs a look at the file's length.
     #[must_use]
     pub fn status(&self) -> StoreStatus {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
+use super::cluster_event::ClusterEvent;
 use crate::agent::Operation;
 use crate::clock::{Clock, Millis};
 use crate::performance::Vitals;
@@ -279,6 +280,9 @@ pub enum Event {
         /// `slow`, `unresponsive`, `rate_limited`, `too_long`, `protocol` or `text`.
         reason: Arc<str>,
     },
+    /// Something happened between nodes.
+    #[serde(untagged)]
+    Cluster(ClusterEvent),
 }
 
 impl Event {
@@ -312,6 +316,7 @@ impl Event {
             Self::PressureChanged { .. } => "performance.pressure_changed",
             Self::Acted { .. } => "performance.acted",
             Self::ClientCutOff { .. } => "clients.cut_off",
+            Self::Cluster(event) => event.name(),
         }
     }
 }
@@ -358,6 +363,7 @@ impl Event {
             Self::ClientCutOff { client, peer, reason } => {
                 tracing::warn!(client, %peer, %reason, "cut off a client");
             }
+            Self::Cluster(event) => event.log(),
             _ => {}
         }
     }
@@ -482,6 +488,20 @@ mod tests {
 
     fn stopped(agent: &str) -> Event {
         Event::AgentStopped { agent: agent.into(), reason: ExitReason::Normal, queued: 0 }
+    }
+
+    /// Goal: events between nodes look like the others to whoever reads them, and come back as what they were.
+    #[test]
+    fn events_between_nodes_are_events() {
+        let event = Event::Cluster(ClusterEvent::MemberSuspect { node: "b".into() });
+        let record = EventRecord { seq: 1, at: Millis::ZERO, unix_ms: 2, event: event.clone() };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(text, r#"{"seq":1,"at":0,"unix_ms":2,"event":"cluster.member_suspect","node":"b"}"#);
+        assert_eq!(serde_json::from_str::<EventRecord>(&text).unwrap().event, event);
+        assert_eq!(
+            serde_json::from_str::<EventRecord>(&text).unwrap().event.name(),
+            "cluster.member_suspect"
+        );
     }
 
     /// Goal: the ring forgets the oldest, numbers stay without gaps, and a listener continues where the kept ones end.

@@ -4,16 +4,21 @@
 //! nexus (one_for_one)
 //! ├── schedulers   looks at the runtimes that agents live on
 //! ├── store        writes the state of agents that are kept, with [store]
+//! ├── transport.sup   connections to other nodes, with [cluster]
+//! ├── cluster.sup  membership, gossip, directory, with [cluster]
 //! ├── agents.sup   what the topology declares
 //! ├── hibernator   where agents hibernate
 //! ├── performance.monitor   relieves memory, CPU and imbalance
-//! ├── ops.sup      debug endpoint, clients' endpoint
+//! ├── ops.sup      debug endpoint, clients' endpoint; with [cluster], what tells others of this node
 //! └── feeds.sup    one actor per feed, and their progress
 //! ```
 //!
 //! Started in this order, so that whoever watches sees the feeds begin; stopped in reverse, so that the feeds stop first and
 //! the agents last. So feeds keep their places while the agents live, agents write their last state while the store does, and the
 //! store closes its file when nobody writes any more.
+//!
+//! With [cluster], ops.sup comes before agents.sup: agents that start with the tree wait until the node has joined, and the endpoint says
+//! what they wait for, and takes `nexus join`.
 
 mod performance;
 mod schedulers;
@@ -37,6 +42,7 @@ use nexus_actors::supervision::{
 use nexus_actors::{DeclareError, Node, NodeConfig};
 
 use crate::clients::{Clients, ClientsActor, ClientsArgs};
+use crate::cluster::{ClusterStartError, Clustered};
 use crate::debug::{BoundAddress, DebugActor, DebugArgs, DebugSources, DebugState, Readiness, RootSlot};
 use crate::feed::{FeedActor, FeedArgs, FeedSlot, FeedState, ProgressActor, ProgressArgs, ProgressDisplay};
 use crate::telemetry::{Telemetry, TelemetryError};
@@ -74,6 +80,9 @@ pub enum BootError {
     /// The topology asks for something this binary or its limits do not have.
     #[error(transparent)]
     Declare(#[from] DeclareError),
+    /// The node cannot be one of a cluster.
+    #[error("cluster: {0}")]
+    Cluster(#[from] ClusterStartError),
     /// The debug endpoint could not be prepared.
     #[error("debug endpoint: {0}")]
     Debug(String),
@@ -92,6 +101,7 @@ pub struct RunningNode {
     telemetry: Telemetry,
     address: BoundAddress,
     clients: Option<Clients>,
+    cluster: Option<Clustered>,
     token: Option<Secret>,
     readiness: Arc<Readiness>,
 }
@@ -112,6 +122,20 @@ pub async fn start(
     behaviors: Behaviors,
     progress: ProgressDisplay,
 ) -> Result<RunningNode, BootError> {
+    let node = prepare(topology, behaviors, progress).await?;
+    node.come_up().await?;
+    Ok(node)
+}
+
+/// Prepares the node that `topology` describes; [`RunningNode::come_up`] starts what is in its tree. It can be shut down meanwhile.
+///
+/// # Errors
+/// [`BootError`]; nothing runs then.
+pub(crate) async fn prepare(
+    topology: Topology,
+    behaviors: Behaviors,
+    progress: ProgressDisplay,
+) -> Result<RunningNode, BootError> {
     let clock = Clock::start();
     let telemetry = Telemetry::start(&topology.telemetry, topology.node_name())?;
     let schedulers = schedulers::start(topology.schedulers.config()).await?;
@@ -127,7 +151,9 @@ pub async fn start(
         store,
     };
     let node = Node::new(config, behaviors, clock, &telemetry.meter());
-    let readiness = Arc::new(Readiness::awaiting(["tree"]).watching(node.store().cloned()));
+    let cluster = Clustered::new(&topology, &node)?;
+    let readiness = Readiness::awaiting(["tree"]).watching(node.store().cloned()).clustered(cluster.clone());
+    let readiness = Arc::new(readiness);
     let feeds = store::feeds(&topology, node.store(), clock).await?;
     let root_slot: RootSlot = Arc::new(OnceLock::new());
 
@@ -138,16 +164,13 @@ pub async fn start(
     if let Some(child) = node.store_child() {
         spec = spec.child(child);
     }
-    spec = spec.child(tree::agents_sup(&node, &topology)?);
-    let restored = store::restore(&node).await?;
-    if topology.agents().iter().any(|(_, agent)| agent.hibernate_after.is_some()) {
-        spec = spec.child(node.hibernator_child());
+    if let Some(cluster) = &cluster {
+        spec = spec.child(cluster.transport_child()).child(cluster.cluster_child());
     }
+    let agents = tree::agents_sup(&node, &topology)?;
+    let restored = store::restore(&node).await?;
     let performance = performance::monitor(&node, &topology)?;
     telemetry.observe_performance(&performance);
-    if let Some(child) = performance.child() {
-        spec = spec.child(child);
-    }
     let address = BoundAddress::default();
     let clients = topology
         .clients
@@ -164,21 +187,34 @@ pub async fn start(
             readiness: readiness.clone(),
             payload_bytes_max: topology.limits.payload_bytes as usize,
             clients: clients.clone(),
-            performance: Some(performance),
+            performance: Some(performance.clone()),
             restored,
+            cluster: cluster.clone(),
         };
         let state = DebugState::new(topology.debug.clone(), sources).map_err(BootError::Debug)?;
         token = state.token().cloned();
         let args = DebugArgs { state, bound: address.clone() };
         ops = ops.child(ChildSpec::actor("debug", || DebugActor, args));
     }
+    if let Some(cluster) = &cluster {
+        telemetry.observe_cluster(cluster);
+        ops = ops.child(cluster.herald_child(&address));
+    }
     if let Some(clients) = &clients {
         telemetry.observe_clients(clients);
         let args = ClientsArgs { clients: clients.clone() };
         ops = ops.child(ChildSpec::actor("clients", || ClientsActor, args));
     }
-    if topology.debug.enabled || clients.is_some() {
-        spec = spec.child(ChildSpec::supervisor(ops));
+    let is_watched = topology.debug.enabled || clients.is_some() || cluster.is_some();
+    let (early, late) = match is_watched.then(|| ChildSpec::supervisor(ops)) {
+        ops if cluster.is_some() => (ops, None),
+        ops => (None, ops),
+    };
+    let hibernates = topology.agents().iter().any(|(_, agent)| agent.hibernate_after.is_some());
+    let hibernator = hibernates.then(|| node.hibernator_child());
+    let children = [early, Some(agents), hibernator, performance.child(), late];
+    for child in children.into_iter().flatten() {
+        spec = spec.child(child);
     }
     if !feeds.is_empty() {
         spec = spec.child(feeds_sup(own("feeds.sup"), &node, &feeds, progress));
@@ -189,9 +225,7 @@ pub async fn start(
     let root = Root::spawn(spec, env).await?;
     // The endpoint shows the tree while it comes up.
     let _ = root_slot.set(root.clone());
-    root.boot().await?;
-    readiness.set("tree", true, "started");
-    Ok(RunningNode { node, root, feeds, schedulers, telemetry, address, clients, token, readiness })
+    Ok(RunningNode { node, root, feeds, schedulers, telemetry, address, clients, cluster, token, readiness })
 }
 
 fn feeds_sup(
@@ -211,6 +245,16 @@ fn feeds_sup(
 }
 
 impl RunningNode {
+    /// Starts the tree, and waits until all of it is up.
+    ///
+    /// # Errors
+    /// [`BootError::Tree`]; what had been started is stopped again.
+    pub(crate) async fn come_up(&self) -> Result<(), BootError> {
+        self.root.boot().await?;
+        self.readiness.set("tree", true, "started");
+        Ok(())
+    }
+
     /// The node.
     #[must_use]
     pub const fn node(&self) -> &Node {
@@ -239,6 +283,12 @@ impl RunningNode {
     #[must_use]
     pub fn clients_address(&self) -> Option<SocketAddr> {
         self.clients.as_ref().and_then(Clients::address)
+    }
+
+    /// The node's part in its cluster, if it is one of one.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&Clustered> {
+        self.cluster.as_ref()
     }
 
     /// The token the debug endpoint asks for; `None` without endpoint or authentication.
@@ -280,10 +330,21 @@ impl RunningNode {
         self.root.exited().await
     }
 
+    /// Waits until somebody wants the node to leave its cluster, which is also its end. Never returns without a cluster.
+    pub async fn asked_to_leave(&self) {
+        match &self.cluster {
+            Some(cluster) => cluster.asked_to_leave().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Stops the tree in order and waits for its end, at most `limit`; what has not ended by then is killed.
     /// `None` if that happened.
     pub async fn shutdown(self, limit: Duration) -> Option<ExitReason> {
         self.readiness.set("tree", false, "stopping");
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+        }
         let stopped = tokio::time::timeout(limit, self.root.shutdown()).await.ok();
         if stopped.is_none() {
             self.root.supervisor().cell().kill();

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::output::count;
+use super::run::Overrides;
 use super::{CliError, Context, Outcome};
 use crate::feed::FeedConfig;
 use crate::topology::{self, BehaviorNames, Report, SupervisorConfig, Topology};
@@ -27,6 +28,8 @@ pub(crate) struct CheckArgs {
     /// Print the JSON Schema of topology files instead
     #[arg(long, conflicts_with = "file")]
     schema: bool,
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 pub(crate) fn run(args: &CheckArgs, context: &mut Context<'_>) -> Outcome {
@@ -34,16 +37,20 @@ pub(crate) fn run(args: &CheckArgs, context: &mut Context<'_>) -> Outcome {
         context.out.json(&topology::schema())?;
         return Ok(Exit::Ok);
     };
-    match load(file, context) {
+    match load(file, &args.overrides, context) {
         Ok(topology) => valid(&file.display().to_string(), &topology, context),
         Err(report) => invalid(&report, context),
     }
 }
 
 /// Reads and checks the topology with what this binary knows.
-pub(crate) fn load(file: &std::path::Path, context: &Context<'_>) -> Result<Topology, Report> {
+pub(crate) fn load(
+    file: &std::path::Path,
+    overrides: &Overrides,
+    context: &Context<'_>,
+) -> Result<Topology, Report> {
     let behaviors = BehaviorNames::of(context.behaviors);
-    Topology::load(file, &behaviors, &|name| context.environment.lookup(name))
+    Topology::load_with(file, &overrides.set, &behaviors, &|name| context.environment.lookup(name))
 }
 
 fn valid(file: &str, topology: &Topology, context: &mut Context<'_>) -> Outcome {

@@ -42,6 +42,15 @@ impl Connection {
         Client::new(self.endpoint(environment)?)
     }
 
+    /// The same for what every node of a cluster can say: if all that run on this machine are of one cluster, the first of them answers.
+    pub(crate) fn client_of_cluster(&self, environment: &Environment) -> Result<Client, CliError> {
+        let mut this = self.clone();
+        if this.url.is_none() && this.node.is_none() && environment.get("NEXUS_URL").is_none() {
+            this.node = of_one_cluster(&running(environment)?);
+        }
+        this.client(environment)
+    }
+
     /// The address from `--url`, `--node`, `NEXUS_URL` or the only runtime file, in this order; the token from
     /// `--token-file`, `NEXUS_TOKEN` or the runtime file of that very address.
     pub(crate) fn endpoint(&self, environment: &Environment) -> Result<Endpoint, CliError> {
@@ -93,6 +102,13 @@ fn read_token(path: &PathBuf) -> Result<String, CliError> {
 fn running(environment: &Environment) -> Result<Vec<RuntimeFile>, CliError> {
     let dir = environment.runtime_dir();
     runtime_file::find(&dir).map_err(|source| CliError::File { path: dir, source })
+}
+
+/// The first one's name, if all are of one cluster.
+fn of_one_cluster(running: &[RuntimeFile]) -> Option<String> {
+    let first = running.first()?;
+    let is_one = first.cluster.is_some() && running.iter().all(|file| file.cluster == first.cluster);
+    is_one.then(|| first.node.clone())
 }
 
 /// The only one, or the only one called `name`.
@@ -238,6 +254,21 @@ mod tests {
           air  http://127.0.0.1:1  pid N
           b    http://127.0.0.1:2  pid N
         ");
+    }
+
+    /// Goal: any node of a cluster answers for it, as long as it is clear which cluster is meant.
+    #[test]
+    fn any_node_of_one_cluster() {
+        let of = |node: &str, cluster: Option<&str>| RuntimeFile {
+            cluster: cluster.map(str::to_owned),
+            ..file(node, 1)
+        };
+        let (a, b) = (of("a", Some("air")), of("b", Some("air")));
+        assert_eq!(of_one_cluster(&[a.clone(), b]), Some("a".to_owned()));
+        assert_eq!(of_one_cluster(&[a.clone(), of("b", Some("sea"))]), None);
+        assert_eq!(of_one_cluster(&[a, of("b", None)]), None);
+        assert_eq!(of_one_cluster(&[of("a", None), of("b", None)]), None);
+        assert_eq!(of_one_cluster(&[]), None);
     }
 
     fn told(error: &CliError) -> String {

@@ -99,6 +99,9 @@ pub enum CliError {
         /// What is wrong.
         reason: String,
     },
+    /// A certificate could not be made.
+    #[error("{0}")]
+    Certificate(String),
     /// The topology is invalid.
     #[error("{}", .0.render(false))]
     Topology(Box<Report>),
@@ -147,6 +150,7 @@ impl CliError {
             | Self::Protocol { .. }
             | Self::File { .. }
             | Self::Store { .. }
+            | Self::Certificate(_)
             | Self::System { .. }
             | Self::Bench(_)
             | Self::Output(_) => Exit::Failed,
@@ -186,6 +190,7 @@ impl CliError {
             Self::Protocol { .. } => "check that --url names a Nexus node of this version".to_owned(),
             Self::File { .. }
             | Self::Store { .. }
+            | Self::Certificate(_)
             | Self::System { .. }
             | Self::Topology(_)
             | Self::Tree(_)

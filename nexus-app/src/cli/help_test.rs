@@ -24,6 +24,11 @@ fn help_of_every_command() {
         assert!(help.contains("Examples:"), "{name}: {help}");
         let snapshot = if name.is_empty() { "help".to_owned() } else { format!("help_{name}") };
         insta::assert_snapshot!(snapshot, help);
+        let nested = if name.is_empty() { Vec::new() } else { shown.get_subcommands().cloned().collect() };
+        for mut command in nested.into_iter().filter(|command| command.get_name() != "help") {
+            let snapshot = format!("help_{name}_{}", command.get_name());
+            insta::assert_snapshot!(snapshot, command.render_long_help().to_string());
+        }
     }
 }
 
@@ -62,6 +67,15 @@ fn good_lines() {
         "nexus bench --list",
         "nexus bench tell ask --rounds 3 --quick --svg a.svg --strict -o json",
         "nexus bench dormant --growth --agents 10000000 --live 0",
+        "nexus run air.toml --set node.name=air-2 --set limits.inbox=64 --log-format json --stop-with-parent 1",
+        "nexus check air.toml --set cluster.seeds=[\"a:1\"]",
+        "nexus cluster up 3 airspace.toml --restart --tls --exit-when-done --set cluster.partition=quorum",
+        "nexus cluster cert certs air-1 air-2=10.0.0.2,air-2.example --days 90",
+        "nexus members --node air-1",
+        "nexus links -o json",
+        "nexus where aircraft/N14228",
+        "nexus join 10.0.0.5:7072 --node air-4",
+        "nexus leave --node air-4",
         "nexus version",
     ] {
         if let Err(error) = parsed(line) {
@@ -96,6 +110,14 @@ fn bad_lines() {
         "nexus bench --agents 0",
         "nexus bench --part live",
         "nexus feeds -o yaml",
+        "nexus run a.toml --set node.name",
+        "nexus cluster",
+        "nexus cluster up 0 a.toml",
+        "nexus cluster up three a.toml",
+        "nexus cluster up 3",
+        "nexus cluster cert certs",
+        "nexus cluster cert certs a=b:7072",
+        "nexus join",
     ] {
         let error = parsed(line).expect_err(line);
         assert!(error.use_stderr(), "{line}");

@@ -13,6 +13,7 @@ mod ask;
 mod bench;
 mod check;
 mod client;
+mod cluster;
 mod connection;
 mod control;
 mod dead_letters;
@@ -80,6 +81,7 @@ fn after_help() -> String {
 Examples:
   nexus check airspace.toml               Find all mistakes of a topology
   nexus run airspace.toml                 Start the node it describes
+  nexus cluster up 3 airspace.toml        Start three nodes of it as one cluster
   nexus top                               Watch it live
   nexus tree                              Show its supervision tree
   nexus ask carrier/UA summary            Ask an agent
@@ -94,6 +96,7 @@ Examples:
 enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
+    Cluster(cluster::ClusterArgs),
     Tree(tree::TreeArgs),
     Agents(agents::AgentsArgs),
     Inspect(inspect::InspectArgs),
@@ -103,6 +106,11 @@ enum Command {
     Stop(control::StopArgs),
     Restart(control::RestartArgs),
     Level(control::LevelArgs),
+    Members(cluster::MembersArgs),
+    Links(cluster::LinksArgs),
+    Where(cluster::WhereArgs),
+    Join(cluster::JoinArgs),
+    Leave(cluster::LeaveArgs),
     Top(top::TopArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Events(events::EventsArgs),
@@ -161,6 +169,7 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
     match command {
         Command::Run(args) => run::run(args, context),
         Command::Check(args) => check::run(&args, context),
+        Command::Cluster(args) => cluster::run(args, context),
         Command::Tree(args) => tree::run(&args, context),
         Command::Agents(args) => agents::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
@@ -170,6 +179,11 @@ fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
         Command::Stop(args) => control::stop(&args, context),
         Command::Restart(args) => control::restart(&args, context),
         Command::Level(args) => control::level(&args, context),
+        Command::Members(args) => cluster::members(&args, context),
+        Command::Links(args) => cluster::links(&args, context),
+        Command::Where(args) => cluster::whereabouts(&args, context),
+        Command::Join(args) => cluster::join(&args, context),
+        Command::Leave(args) => cluster::leave(&args, context),
         Command::Top(args) => top::run(&args, context),
         Command::DeadLetters(args) => dead_letters::run(&args, context),
         Command::Events(args) => events::run(&args, context),

@@ -31,6 +31,9 @@ pub struct RuntimeFile {
     pub pid_started: Option<u64>,
     /// Base address of its debug endpoint, `http://127.0.0.1:7070`.
     pub url: String,
+    /// The name of the cluster it is one of, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// The endpoint's bearer token, if it wants one.
     #[serde(default, serialize_with = "expose")]
     pub token: Option<Secret>,
@@ -46,7 +49,7 @@ impl RuntimeFile {
     #[must_use]
     pub fn of_this_process(node: String, url: String, token: Option<Secret>) -> Self {
         let pid = std::process::id();
-        Self { node, pid, pid_started: started(pid), url, token }
+        Self { node, pid, pid_started: started(pid), url, cluster: None, token }
     }
 
     /// Whether its process still runs.

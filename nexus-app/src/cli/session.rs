@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::output::{Cell, Column, Format, Out, Table, Tone, count};
-use super::run::RunOptions;
+use super::run::{Announced, RunOptions};
 use super::{CliError, Context, Outcome};
-use crate::boot::{self, FeedsEnd, RunningNode};
+use crate::boot::{self, BootError, FeedsEnd, RunningNode};
 use crate::debug::tree_text;
 use crate::feed::{FeedStatus, ProgressDisplay};
 use crate::report::{self, Report, ReportConfig};
@@ -22,6 +22,8 @@ use crate::topology::Topology;
 const TREE_DEPTH: usize = 5;
 /// Children shown of each supervisor.
 const TREE_CHILDREN: usize = 12;
+/// How often it is looked whether the endpoint is up.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long the results wait for agents that are still busy.
 const REST_WAIT: Duration = Duration::from_secs(1);
 
@@ -35,11 +37,13 @@ pub(super) async fn run(topology: Topology, context: &mut Context<'_>, options: 
         ProgressDisplay::Bars(options.progress.clone())
     };
     let behaviors = context.behaviors.clone();
-    let node = boot::start(topology, behaviors, display)
-        .await
-        .map_err(|error| CliError::Tree(with_causes(&error)))?;
-    let _announced = announce(&node, &options);
-    let ended = watch(&node, &reports, context, &options).await;
+    let failed = |error: BootError| CliError::Tree(with_causes(&error));
+    let node = boot::prepare(topology, behaviors, display).await.map_err(failed)?;
+    let mut announced = None;
+    let ended = match come_up(&node, &mut announced, &options).await.map_err(failed)? {
+        true => watch(&node, &reports, context, &options).await,
+        false => Ok(Exit::Ok),
+    };
     // The feeds' bars must not be drawn over what is said from here on.
     let stopped = node.shutdown(limit).await;
     if stopped.is_none() {
@@ -49,6 +53,36 @@ pub(super) async fn run(topology: Topology, context: &mut Context<'_>, options: 
         return ended.map(|_| Exit::Failed);
     }
     ended
+}
+
+/// Until the tree is up; false if the node was told to stop before. Its endpoint may be up long before agents that wait for other nodes:
+/// then other commands find it.
+async fn come_up(
+    node: &RunningNode,
+    announced: &mut Option<Announced>,
+    options: &RunOptions,
+) -> Result<bool, BootError> {
+    let up = node.come_up();
+    tokio::pin!(up);
+    loop {
+        tokio::select! {
+            biased;
+            () = options.stop.cancelled() => return Ok(false),
+            up = &mut up => {
+                up?;
+                if announced.is_none() {
+                    *announced = announce(node, options);
+                }
+                introduce(node, options);
+                return Ok(true);
+            }
+            () = tokio::time::sleep(LOOK), if announced.is_none() => {
+                if node.address().is_some() {
+                    *announced = announce(node, options);
+                }
+            }
+        }
+    }
 }
 
 /// Until the node is told to stop, its tree gives up, or, if so wanted, its feeds are over.
@@ -63,6 +97,10 @@ async fn watch(
         tokio::select! {
             biased;
             () = options.stop.cancelled() => return Ok(Exit::Ok),
+            () = node.asked_to_leave() => {
+                options.say("leaving the cluster, and stopping in order");
+                return Ok(Exit::Ok);
+            }
             reason = node.exited() => return Err(gave_up(&reason)),
             end = node.feeds_over(), if feeds_left => {
                 feeds_left = false;
@@ -88,15 +126,34 @@ fn gave_up(reason: &ExitReason) -> CliError {
     CliError::Tree(text)
 }
 
-/// Shows the tree and where to look, and leaves the address for other commands. Only people on a terminal are shown the token:
-/// elsewhere the standard error is a log, and the runtime file, which only this user can read, has it.
-fn announce(node: &RunningNode, options: &RunOptions) -> Option<super::Announced> {
+/// Leaves the address of the endpoint for other commands.
+fn announce(node: &RunningNode, options: &RunOptions) -> Option<Announced> {
+    let url = format!("http://{}", node.address()?);
+    let cluster = node.cluster().map(|cluster| cluster.config().name.as_str());
+    match options.announce(node.node().name(), &url, cluster, node.token().cloned()) {
+        Ok(announced) => Some(announced),
+        Err(error) => {
+            let remedy = "other commands need --url and a token (debug.token)";
+            options.say(&format!("the runtime file cannot be written: {error}; {remedy}"));
+            None
+        }
+    }
+}
+
+/// Shows the tree and where to look. Only people on a terminal are shown the token: elsewhere the standard error is a log, and the
+/// runtime file, which only this user can read, has it.
+fn introduce(node: &RunningNode, options: &RunOptions) {
+    if let Some((cluster, address)) = node.cluster().and_then(|cluster| Some((cluster, cluster.listening()?)))
+    {
+        let name = &cluster.config().name;
+        options.say(&format!("cluster         {name} at {address}; `nexus members` shows its nodes"));
+    }
     if let Some(address) = node.clients_address() {
         options.say(&format!("clients         ws://{address}{}", nexus_client::protocol::PATH));
     }
     let Some(address) = node.address() else {
         options.say("no debug endpoint (debug.enabled = false)");
-        return None;
+        return;
     };
     let url = format!("http://{address}");
     if io::stderr().is_terminal() {
@@ -108,14 +165,6 @@ fn announce(node: &RunningNode, options: &RunOptions) -> Option<super::Announced
         }
     } else {
         tracing::info!(url, node = &**node.node().name(), "node is up");
-    }
-    match options.announce(node.node().name(), &url, node.token().cloned()) {
-        Ok(announced) => Some(announced),
-        Err(error) => {
-            let remedy = "other commands need --url and a token (debug.token)";
-            options.say(&format!("the runtime file cannot be written: {error}; {remedy}"));
-            None
-        }
     }
 }
 

@@ -32,7 +32,7 @@ mod test;
 mod view;
 
 pub use actor::{BoundAddress, DebugActor, DebugArgs, DebugMessage};
-pub(crate) use auth::is_loopback_name;
+pub(crate) use auth::{generate_token, is_loopback_name};
 pub use openapi::openapi;
 pub use problem::ProblemDetails;
 pub(crate) use problem::code as error_code;

@@ -5,7 +5,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::ProblemDetails;
 use super::route::{
-    agent, agents, ask, clients, dead_letters, events, feeds, groups, health, kill, level, metrics,
+    agent, agents, ask, clients, cluster, dead_letters, events, feeds, groups, health, kill, level, metrics,
     openapi as description, performance, publish, restart, schedulers, stop, store, supervisor_action, tell,
     tree,
 };
@@ -39,6 +39,12 @@ use super::route::{
         performance::performance,
         store::store,
         clients::clients,
+        cluster::members::members,
+        cluster::ring::ring,
+        cluster::links::links,
+        cluster::whereabouts::whereabouts,
+        cluster::join::join,
+        cluster::leave::leave,
         groups::groups,
         groups::group,
         ask::ask,

@@ -8,6 +8,8 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::cluster::Clustered;
+
 /// One condition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Condition {
@@ -27,6 +29,8 @@ pub struct Readiness {
     conditions: RwLock<BTreeMap<Arc<str>, (bool, String)>>,
     /// A store is asked whenever somebody wants to know.
     store: Option<Store>,
+    /// So is the cluster.
+    cluster: Option<Clustered>,
 }
 
 impl Readiness {
@@ -34,13 +38,19 @@ impl Readiness {
     #[must_use]
     pub fn awaiting<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let waiting = |name: &str| (name.into(), (false, "not yet".to_owned()));
-        Self { conditions: RwLock::new(names.into_iter().map(waiting).collect()), store: None }
+        Self { conditions: RwLock::new(names.into_iter().map(waiting).collect()), store: None, cluster: None }
     }
 
     /// The same, and the store, if there is one, must write.
     #[must_use]
     pub fn watching(self, store: Option<Store>) -> Self {
         Self { store, ..self }
+    }
+
+    /// The same, and the node must have its place in the cluster, if it is one of one.
+    #[must_use]
+    pub fn clustered(self, cluster: Option<Clustered>) -> Self {
+        Self { cluster, ..self }
     }
 
     /// Says whether the condition `name` holds. A new name adds a condition.
@@ -54,7 +64,7 @@ impl Readiness {
         self.conditions().iter().all(|condition| condition.ready)
     }
 
-    /// All conditions, by name; that of the store comes last.
+    /// All conditions, by name; those of store and cluster come last.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition> {
         let condition = |(name, (ready, detail)): (&Arc<str>, &(bool, String))| Condition {
@@ -64,6 +74,7 @@ impl Readiness {
         };
         let mut conditions: Vec<_> = self.conditions.read().iter().map(condition).collect();
         conditions.extend(self.store.as_ref().map(writes));
+        conditions.extend(self.cluster.as_ref().map(joined));
         conditions
     }
 }
@@ -75,6 +86,12 @@ fn writes(store: &Store) -> Condition {
         StoreState::Degraded { reason, .. } => (false, reason),
     };
     Condition { name: "store".into(), ready, detail }
+}
+
+/// The condition that the node has joined, is synchronized, and not in a minority.
+fn joined(cluster: &Clustered) -> Condition {
+    let (ready, detail) = cluster.readiness();
+    Condition { name: "cluster".into(), ready, detail }
 }
 
 #[cfg(test)]

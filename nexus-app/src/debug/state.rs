@@ -13,6 +13,7 @@ use super::auth::generate_token;
 use super::problem::Problem;
 use super::readiness::Readiness;
 use crate::clients::Clients;
+use crate::cluster::Clustered;
 use crate::feed::FeedSlot;
 use crate::telemetry::Telemetry;
 use crate::topology::{Auth, DebugConfig, Secret};
@@ -44,6 +45,8 @@ pub struct DebugSources {
     pub performance: Option<Performance>,
     /// What the store gave back when the node started, if there is one.
     pub restored: Option<Restored>,
+    /// The node's part in its cluster, if it is one of one.
+    pub cluster: Option<Clustered>,
 }
 
 /// The endpoint's configuration and sources. Cheap to clone.

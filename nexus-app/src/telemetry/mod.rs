@@ -3,6 +3,7 @@
 //! One meter provider feeds both: the instruments exist once.
 
 mod clients;
+mod cluster;
 mod feed;
 mod node;
 mod otlp;
@@ -25,6 +26,7 @@ use prometheus::{Registry, TextEncoder};
 
 use self::node::NodeMetrics;
 use crate::clients::Clients;
+use crate::cluster::Clustered;
 use crate::feed::FeedSlot;
 use crate::topology::TelemetryConfig;
 
@@ -123,6 +125,11 @@ impl Telemetry {
     /// Exports the counters of the clients' endpoint from now on. Call it once.
     pub fn observe_clients(&self, clients: &Clients) {
         clients::observe(&self.meter(), clients);
+    }
+
+    /// Exports the node's part in its cluster from now on. Call it once.
+    pub fn observe_cluster(&self, cluster: &Clustered) {
+        cluster::observe(&self.meter(), cluster);
     }
 
     /// Exports what the performance monitor sees and does from now on. Call it once.

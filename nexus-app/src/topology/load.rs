@@ -8,11 +8,11 @@ use std::path::Path;
 use nexus_actors::agent::Behaviors;
 use toml::de::DeTable;
 
-use super::Topology;
 use super::checks;
-use super::read::{self, Findings, Node, Source};
+use super::read::{self, Findings, Node, Override, Source};
 use super::report::Report;
 use super::schema::schema;
+use super::{Secret, Topology};
 
 /// The largest topology file in bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -70,13 +70,26 @@ impl Topology {
     ///
     /// All mistakes of the file at once; or that it cannot be read.
     pub fn load(path: &Path, behaviors: &BehaviorNames, env: &Env<'_>) -> Result<Self, Report> {
+        Self::load_with(path, &[], behaviors, env)
+    }
+
+    /// The same with values that count instead of the file's. Those that are given last count.
+    ///
+    /// # Errors
+    /// As [`Topology::load`]; a mistake in such a value says that it is one.
+    pub fn load_with(
+        path: &Path,
+        overrides: &[Override],
+        behaviors: &BehaviorNames,
+        env: &Env<'_>,
+    ) -> Result<Self, Report> {
         let name = path.display().to_string();
         let text = read_text(path).map_err(|problem| {
             let help = "give the path of a topology file".to_owned();
             Report::of_file(name.clone(), "unreadable-file", problem, Some(help))
         })?;
         let base_dir = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, &name, base_dir, behaviors, env)
+        Self::parse_with(&text, &name, base_dir, overrides, behaviors, env)
     }
 
     /// Reads and checks a topology from its text. `file_name` is for reports and gives the node its default name; relative
@@ -92,11 +105,27 @@ impl Topology {
         behaviors: &BehaviorNames,
         env: &Env<'_>,
     ) -> Result<Self, Report> {
+        Self::parse_with(text, file_name, base_dir, &[], behaviors, env)
+    }
+
+    fn parse_with(
+        text: &str,
+        file_name: &str,
+        base_dir: &Path,
+        overrides: &[Override],
+        behaviors: &BehaviorNames,
+        env: &Env<'_>,
+    ) -> Result<Self, Report> {
         let source = Source::new(file_name.to_owned(), text.to_owned());
         let (table, syntax_errors) = DeTable::parse_recoverable(text);
         let mut root = Node::of_table(table.get_ref(), 0..0);
+        let mut overridden = Vec::new();
+        for given in overrides {
+            overridden.extend(given.apply(&mut root).into_iter().map(|place| (place, given.label())));
+        }
         let failures = read::expand(&mut root, env);
         let mut findings = Findings::new(&source, &root);
+        findings.set_overridden(overridden);
         for error in &syntax_errors {
             report_syntax(error, &source, &mut findings);
         }
@@ -107,6 +136,9 @@ impl Topology {
             topology.base_dir = base_dir.to_owned();
             if topology.node.name.is_none() {
                 topology.node.name = default_name(file_name);
+            }
+            if let Some(cluster) = &mut topology.cluster {
+                cluster.cookie = env(&cluster.cookie_env).map(Secret::new);
             }
             checks::run(&checks::Context { topology, behaviors }, &mut findings);
         }
@@ -171,9 +203,8 @@ fn secret_near(text: &str, offset: usize) -> Option<Range<usize>> {
     let line = &text[start..end];
     let header =
         text[..end].lines().rev().find(|line| line.trim_start().starts_with('[')).unwrap_or_default();
-    let holds_secrets = header.contains("debug")
-        || header.contains("telemetry")
-        || ["token", "headers", "debug", "telemetry"].iter().any(|name| line.contains(name));
+    let holds_secrets = ["debug", "telemetry"].iter().any(|name| header.contains(name))
+        || ["token", "headers", "cookie", "debug", "telemetry"].iter().any(|name| line.contains(name));
     let value = line.find('=')? + 1;
     let blanks = line[value..].len() - line[value..].trim_start().len();
     holds_secrets.then_some(start + value + blanks..end)

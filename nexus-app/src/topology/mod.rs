@@ -16,10 +16,13 @@ mod test;
 pub use load::{BehaviorNames, Env, process_env};
 pub(crate) use model::format;
 pub use model::{
-    AgentConfig, Args, Auth, AutoShutdown, BackoffConfig, Balance, ClientsConfig, CpuPressureConfig,
-    DebugConfig, Every, GroupConfig, ImbalanceConfig, Level, LimitsConfig, MemoryPressureConfig, NodeConfig,
-    OtlpConfig, PerformanceConfig, Persist, Restart, SchedulerPolicy, SchedulersConfig, Secret, Shutdown,
-    Start, StoreConfig, Strategy, SupervisorConfig, TelemetryConfig, Topology,
+    AgentConfig, Args, Auth, AutoShutdown, BackoffConfig, Balance, ClientsConfig, ClusterConfig,
+    ConnectionConfig, CpuPressureConfig, DebugConfig, DirectoryConfig, Every, GossipConfig, GroupConfig,
+    ImbalanceConfig, LabelConfig, Level, LimitsConfig, LinkConfig, MembershipConfig, MemoryPressureConfig,
+    NodeConfig, OtlpConfig, Partition, PerformanceConfig, Persist, Place, Preset, Restart, SchedulerPolicy,
+    SchedulersConfig, Secret, Seed, Shutdown, Start, StoreConfig, Strategy, SupervisorConfig,
+    TelemetryConfig, TlsConfig, Topology,
 };
+pub use read::Override;
 pub use report::{Diagnostic, Related, Report};
 pub use schema::schema;

@@ -34,6 +34,17 @@ const EVENTS = {
   "feed.started": (e) => ["feed", "good", e.feed, e.resumed_at ? `resumed after ${plural(e.resumed_at, "request")}` : "started"],
   "feed.completed": (e) => ["feed", "good", e.feed, `completed: ${plural(e.records, "record")}, ${plural(e.requests, "request")}, ${count(e.malformed)} malformed`],
   "feed.failed": (e) => ["feed", "bad", e.feed, `failed: ${e.error}`],
+  "cluster.member_up": (e) => ["member", "good", e.node, `up at ${e.address}${e.zone ? `, zone ${e.zone}` : ""}`],
+  "cluster.member_changed": (e) => ["member", "quiet", e.node, `changed, at ${e.address}${e.zone ? `, zone ${e.zone}` : ""}`],
+  "cluster.member_suspect": (e) => ["member", "busy", e.node, "does not answer"],
+  "cluster.member_down": (e) => ["member", "bad", e.node, "is down"],
+  "cluster.member_left": (e) => ["member", "busy", e.node, "has left"],
+  "cluster.rejoined": () => ["cluster", "busy", "this node", "was declared down by the others, and is back"],
+  "cluster.partition_changed": (e) => ["cluster", e.minority ? "bad" : "good", "this node",
+    e.minority ? `is in a minority: ${count(e.reachable)} of ${count(e.agreed)} in reach` : "is in no minority any more"],
+  "cluster.standing_changed": (e) => ["cluster", e.ready ? "good" : "busy", "this node", e.detail],
+  "cluster.duplicate_resolved": (e) => ["duplicate", "busy", e.agent, `stays on ${e.winner}, stopped on ${e.loser}`],
+  "cluster.handshake_refused": (e) => ["refused", "bad", e.peer, `${e.by_us ? "by this node" : "by the other"}: ${e.detail || e.reason}`],
   missed: (e) => ["missed", "busy", plural(e.count, "event"), "came faster than they could be sent"],
 };
 const orderly = (reason) => ["normal", "shutdown", "hibernated"].includes(reason?.kind);

@@ -3,6 +3,7 @@
 import { $, setText } from "./dom.js";
 import { Gone, Problem, Unauthorized, forgetControl, hasToken, setToken, takeToken } from "./api.js";
 import { Activity } from "./activity.js";
+import { Cluster } from "./cluster.js";
 import { Details } from "./details.js";
 import { Overview } from "./overview.js";
 import { TreeView } from "./tree.js";
@@ -19,8 +20,10 @@ const activity = new Activity({
   onRestart: ({ supervisor, child }) => tree.flash(supervisor, child),
   onSelect: (node) => select(node),
 });
+const cluster = new Cluster();
 const overview = new Overview(() => {
   forgetControl();
+  cluster.reset();
   tree.reset();
   activity.reset();
 });
@@ -67,6 +70,7 @@ async function round() {
     tree.refresh(),
     details.refresh(),
     overview.refresh(tree.totals?.restarts),
+    cluster.refresh(),
     shownLetters() ? activity.refreshLetters() : null,
   ]);
 }
@@ -147,7 +151,11 @@ function showTab(name) {
 function showView(name) {
   document.body.dataset.view = name;
   for (const button of $("views").children) button.setAttribute("aria-pressed", button.dataset.view === name);
-  if (name !== "tree") showTab(name);
+  const clustered = name === "cluster";
+  $("cluster-panel").hidden = !clustered;
+  $("tree-panel").hidden = clustered;
+  if (name === "events" || name === "letters") showTab(name);
+  wake();
 }
 
 for (const tab of ["events", "letters"]) {
@@ -159,6 +167,14 @@ for (const tab of ["events", "letters"]) {
     $(`tab-${other}`).focus();
   });
 }
+$("show-cluster").addEventListener("click", () => {
+  showView("cluster");
+  $("show-tree").focus();
+});
+$("show-tree").addEventListener("click", () => {
+  showView("tree");
+  $("show-cluster").focus();
+});
 $("views").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button) showView(button.dataset.view);

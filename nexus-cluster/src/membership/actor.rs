@@ -211,12 +211,12 @@ impl State {
 
 fn log(event: &MembershipEvent) {
     match event {
-        MembershipEvent::MemberUp(member) => info!(?member, "member up"),
-        MembershipEvent::MemberSuspect(member) => info!(?member, "member suspected"),
-        MembershipEvent::MemberDown(member) => info!(?member, "member down"),
-        MembershipEvent::MemberLeft(member) => info!(?member, "member left"),
-        MembershipEvent::MetadataChanged(member) => info!(?member, "member's metadata changed"),
-        MembershipEvent::Rejoined(me) => info!(?me, "declared down by others, and back"),
-        MembershipEvent::Partition(state) => info!(?state, "partition"),
+        MembershipEvent::MemberUp(member) => debug!(?member, "member up"),
+        MembershipEvent::MemberSuspect(member) => debug!(?member, "member suspected"),
+        MembershipEvent::MemberDown(member) => debug!(?member, "member down"),
+        MembershipEvent::MemberLeft(member) => debug!(?member, "member left"),
+        MembershipEvent::MetadataChanged(member) => debug!(?member, "member's metadata changed"),
+        MembershipEvent::Rejoined(me) => debug!(?me, "declared down by others, and back"),
+        MembershipEvent::Partition(state) => debug!(?state, "partition"),
     }
 }

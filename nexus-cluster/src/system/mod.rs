@@ -153,7 +153,7 @@ impl Cluster {
         let alone = seeds.iter().all(|seed| *seed == own);
         let (told, standing) = watch::channel(Standing::Joining { members: 1, expected: expect.max(1) });
 
-        let places = Arc::new(Places::new(me.clone(), standing.clone()));
+        let places = Arc::new(Places::new(me.clone(), standing.clone(), node.events().clone()));
         let gateway = Gateway::new(node.clone(), Arc::new(places.clone()), link);
         let carrier: Arc<dyn Carrier> = carrier(gateway.clone()).map_err(ClusterError::Carrier)?;
         let handle = MembershipHandle::new(Member::new(me.clone(), metadata));

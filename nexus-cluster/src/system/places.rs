@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use nexus_actors::AgentError;
 use nexus_actors::agent::AgentId;
+use nexus_actors::telemetry::{ClusterEvent, Event, Events};
 use tokio::sync::watch;
 
 use super::standing::Standing;
@@ -25,6 +26,7 @@ pub(super) struct Places {
     ring: ArcSwap<Ring>,
     directory: OnceLock<Directory>,
     standing: watch::Receiver<Standing>,
+    events: Events,
 }
 
 impl fmt::Debug for Places {
@@ -34,9 +36,9 @@ impl fmt::Debug for Places {
 }
 
 impl Places {
-    pub(super) fn new(me: NodeId, standing: watch::Receiver<Standing>) -> Self {
+    pub(super) fn new(me: NodeId, standing: watch::Receiver<Standing>, events: Events) -> Self {
         let ring = ArcSwap::from_pointee(Ring::new([Member::new(me.clone())]));
-        Self { me, ring, directory: OnceLock::new(), standing }
+        Self { me, ring, directory: OnceLock::new(), standing, events }
     }
 
     /// Must come before anything is located.
@@ -132,7 +134,11 @@ impl Listener for Places {
         match news {
             News::Merge { id, .. } => directory.judged(id, None),
             News::Duplicate { id, winner, loser } => {
-                tracing::warn!(agent = %id, %winner, %loser, "an agent was on two nodes");
+                self.events.emit(Event::Cluster(ClusterEvent::DuplicateResolved {
+                    agent: id.to_string().into(),
+                    winner: winner.name.as_str().into(),
+                    loser: loser.name.as_str().into(),
+                }));
             }
             News::Yield { .. } | News::Prevailed { .. } | News::Orphaned { .. } => {}
         }

@@ -19,6 +19,7 @@ pub mod cluster;
 #[cfg(test)]
 mod codec_test;
 mod config;
+mod delay;
 pub mod envelope;
 mod exchange;
 pub mod frame;
@@ -36,6 +37,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 pub use self::config::LinkConfig;
+pub use self::delay::Delays;
 pub use self::exchange::{Gateway, Listener, Locate, StaticTable};
 pub use self::link::LinkOverview;
 use crate::{NodeId, NodeName};
@@ -63,11 +65,13 @@ pub enum Service {
     Directory = 3,
     /// Agents that move.
     Migration = 4,
+    /// How long the way there and back takes.
+    Echo = 5,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Membership, Self::Gossip, Self::Directory, Self::Migration];
+    pub const ALL: [Self; 5] = [Self::Membership, Self::Gossip, Self::Directory, Self::Migration, Self::Echo];
 }
 
 /// One authenticated connection.

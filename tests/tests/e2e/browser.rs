@@ -2,6 +2,7 @@
 
 use fantoccini::key::Key;
 use nexus_tests::browser::{Browser, NodeProcess, Page, missing};
+use nexus_tests::cluster::LocalCluster;
 use serde_json::Value;
 
 /// Runs `story` in a browser that ends with it, however it ends.
@@ -292,5 +293,58 @@ fn the_page_survives_its_node() {
         drop(again);
         page.until("document.getElementById('gone-text').textContent.includes('Not connected')").await;
         page.until("document.getElementById('readiness').textContent === 'Unreachable'").await;
+    });
+}
+
+/// Goal: the cluster is a picture: its nodes with state and agents, the links between all of them with delays and rates, and a loss as it
+/// happens; on a phone, too. Method: three processes, one of which is killed.
+#[test]
+fn the_cluster_is_a_picture() {
+    browse("the_cluster_is_a_picture", |page| async move {
+        let topology = "[[agent]]\nname = \"box/*\"\nbehavior = \"kv\"\n";
+        let cluster = LocalCluster::start(nexus_tests::nexus_binary!(), 3, topology, &[]);
+        let endpoint = cluster.endpoint("air-1");
+        for number in 0..9 {
+            let path = format!("/api/agents/box/{number}/ask");
+            let body = serde_json::json!({ "operation": "update", "key": "a", "payload": 1 });
+            assert_eq!(endpoint.post_json(&path, &body).status, 200);
+        }
+        page.resize(1440, 960, false).await;
+        let token = endpoint.token.as_deref().expect("one is generated");
+        page.open(&format!("http://{}/#token={token}", endpoint.address)).await;
+        page.until("document.getElementById('nodes').textContent === '3'").await;
+        page.click("#show-cluster").await;
+        page.until("document.activeElement.id === 'show-tree'").await;
+        page.until("document.querySelectorAll('#cluster-map .node[data-tone=good]').length === 3").await;
+        page.until("document.getElementById('cluster-standing').textContent === 'Ready'").await;
+        // The link between the two others is known by what they tell.
+        page.until("document.querySelectorAll('#cluster-map .link').length === 3").await;
+        page.until("[...document.querySelectorAll('#cluster-map .link-words')].every(text => /\\d ms · .*B\\/s/.test(text.textContent))").await;
+        let agents = "[...document.querySelectorAll('#cluster-map .node-agents')].reduce((sum, text) => sum + Number(text.textContent), 0)";
+        page.until(&format!("{agents} === 9")).await;
+        page.until("document.querySelectorAll('#cluster-nodes tbody tr').length === 3").await;
+        page.assert_no_sideways_scrolling("the cluster").await;
+        page.screenshot("cluster").await;
+
+        cluster.kill("air-3");
+        let lost = "document.querySelector('#cluster-map [data-node=\"air-3\"]')";
+        page.until(&format!("{lost}.dataset.state === 'down' && {lost}.dataset.tone === 'bad'")).await;
+        page.until("document.querySelectorAll('#cluster-map .link').length === 1").await;
+        page.until("document.getElementById('nodes').textContent === '2 of 3'").await;
+        page.until("document.querySelector('#event-list [data-event=\"cluster.member_down\"] .subject').textContent === 'air-3'").await;
+        page.dark(true).await;
+        page.screenshot("cluster-lost-dark").await;
+        page.dark(false).await;
+
+        page.resize(390, 844, true).await;
+        page.click("#views [data-view=events]").await;
+        page.click("#views [data-view=cluster]").await;
+        page.until("document.getElementById('cluster-map').getBoundingClientRect().height > 100").await;
+        page.assert_no_sideways_scrolling("the cluster on a phone").await;
+        page.screenshot("cluster-narrow").await;
+        page.click("#views [data-view=tree]").await;
+        page.until(&row("cluster.sup")).await;
+        assert_eq!(page.complaints().await, Vec::<String>::new());
+        drop(cluster);
     });
 }

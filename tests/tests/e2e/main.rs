@@ -9,6 +9,7 @@ mod bench;
 mod boxes;
 mod browser;
 mod clients;
+mod cluster;
 mod durable;
 mod faults;
 mod feeds;

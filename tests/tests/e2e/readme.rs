@@ -43,6 +43,22 @@ fn the_printed_store_is_valid() {
     assert!(parsed.store.is_some() && parsed.agent.len() == 1);
 }
 
+/// Goal: the topology that README prints for a cluster is valid, its certificates being there.
+#[test]
+fn the_printed_cluster_is_valid() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let behaviors = BehaviorNames::of(&crate::node::built_in());
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("certs")).unwrap();
+    for file in ["fleet-1.pem", "fleet-1.key", "ca.pem"] {
+        fs::write(folder.path().join("certs").join(file), "").unwrap();
+    }
+    let cluster = block(&text, "## Cluster");
+    let parsed = Topology::parse(&cluster, "README.md", folder.path(), &behaviors, &|_| None);
+    let parsed = parsed.unwrap_or_else(|report| panic!("{}", report.render(false)));
+    assert!(parsed.cluster.is_some_and(|cluster| cluster.seeds.len() == 2));
+}
+
 /// Goal: the example stays small enough to copy.
 #[test]
 fn the_example_is_small() {

@@ -128,6 +128,11 @@ impl<'a> Out<'a> {
         paint(self.color, tone, text)
     }
 
+    /// `text` in the `at`th of six colours, where colours can be shown: for what is told apart and means nothing by its colour.
+    pub(crate) fn hue(&self, at: usize, text: &str) -> String {
+        if self.color { format!("\x1b[{}m{text}\x1b[0m", 31 + (at + 5) % 6) } else { text.to_owned() }
+    }
+
     pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
         for line in table.lines(self.width, &|tone, text| self.tone(tone, text)) {
             writeln!(self.writer, "{line}")?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Extension, Json};
 use nexus_actors::AgentError;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::cluster::elsewhere;
 use super::{Access, Route};
 use crate::debug::guard::Deadline;
 use crate::debug::problem::{Problem, ProblemDetails};
@@ -49,6 +51,20 @@ pub(crate) struct StateError {
     detail: String,
 }
 
+/// Where to look instead.
+async fn not_here(state: &DebugState, name: &str) -> Problem {
+    match elsewhere(state, name).await {
+        Ok(Some(node)) => {
+            let detail = format!("agent `{name}` lives on the node `{node}`");
+            Problem::new(StatusCode::NOT_FOUND, "lives_elsewhere", detail).remedy(format!(
+                "ask that node: `nexus inspect {name} --node {node}`; GET /cluster/members has its endpoint"
+            ))
+        }
+        Ok(None) => AgentError::UnknownAgent { name: name.to_owned() }.into(),
+        Err(problem) => problem,
+    }
+}
+
 /// One agent: counters, exits and state.
 ///
 /// An agent that is not running or does not answer is shown without its state.
@@ -59,7 +75,7 @@ pub(crate) struct StateError {
     (status = 200, description = "The agent", body = AgentDetail),
     (status = 400, description = "A bad name or parameter", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 401, description = "No or a wrong token", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 404, description = "No such agent", body = ProblemDetails, content_type = "application/problem+json")))]
+    (status = 404, description = "No such agent; `lives_elsewhere`: it lives on another node", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn agent(
     State(state): State<DebugState>,
     Extension(deadline): Extension<Deadline>,
@@ -70,7 +86,7 @@ pub(crate) async fn agent(
     let timeout = params.number("timeout_ms", 0..=longest)?.unwrap_or(STATE_TIMEOUT_MS.min(longest));
     params.finish()?;
     let (node, name) = (state.node(), agent_name(&name)?);
-    let overview = node.agent(name).ok_or_else(|| AgentError::UnknownAgent { name: name.to_owned() })?;
+    let Some(overview) = node.agent(name) else { return Err(not_here(&state, name).await) };
     let shown = match timeout {
         0 => None,
         ms => Some(node.inspect(name, Duration::from_millis(ms).min(deadline.left())).await),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::cluster::elsewhere;
 use crate::debug::auth::check_control;
 use crate::debug::guard::Deadline;
 use crate::debug::problem::{Problem, ProblemDetails};
@@ -118,12 +119,15 @@ pub(crate) fn bad_field(field: &str, detail: &str, remedy: &str) -> Problem {
 }
 
 /// A query only looks: it brings no member of a family to life, and leaves no dead letter.
-fn check_known(node: &Node, name: &str) -> Result<(), AgentError> {
+async fn check_known(state: &DebugState, name: &str) -> Result<(), Problem> {
+    let node = state.node();
     match name.strip_prefix(GROUP_PREFIX) {
         Some(group) if node.group_overview(group).is_none() => {
-            Err(AgentError::UnknownGroup { name: group.to_owned() })
+            Err(AgentError::UnknownGroup { name: group.to_owned() }.into())
         }
-        None if node.agent(name).is_none() => Err(AgentError::UnknownAgent { name: name.to_owned() }),
+        None if node.agent(name).is_none() && elsewhere(state, name).await?.is_none() => {
+            Err(AgentError::UnknownAgent { name: name.to_owned() }.into())
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -171,7 +175,7 @@ pub(crate) async fn ask(
     if body.operation != Operation::Query {
         check_control(state)?;
     } else {
-        check_known(state.node(), name)?;
+        check_known(state, name).await?;
     }
     let request = body.request(state.node(), state.sources().payload_bytes_max)?;
     let timeout = body.timeout(state.config().request_timeout, deadline.left())?;

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json};
 use futures::Stream;
-use nexus_actors::telemetry::{Event, EventRecord, Events};
+use nexus_actors::telemetry::{ClusterEvent, Event, EventRecord, Events};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
@@ -204,6 +204,18 @@ fn subject(event: &Event) -> &str {
         Event::StoreDegraded { store, .. } | Event::StoreRecovered { store, .. } => store,
         Event::PressureChanged { measure, .. } | Event::Acted { measure, .. } => measure,
         Event::ClientCutOff { peer, .. } => peer,
+        Event::Cluster(event) => match event {
+            ClusterEvent::MemberUp { node, .. }
+            | ClusterEvent::MemberChanged { node, .. }
+            | ClusterEvent::MemberSuspect { node }
+            | ClusterEvent::MemberDown { node, .. }
+            | ClusterEvent::MemberLeft { node } => node,
+            ClusterEvent::DuplicateResolved { agent, .. } => agent,
+            ClusterEvent::HandshakeRefused { peer, .. } => peer,
+            ClusterEvent::Rejoined { .. }
+            | ClusterEvent::PartitionChanged { .. }
+            | ClusterEvent::StandingChanged { .. } => "cluster",
+        },
     }
 }
 

@@ -5,6 +5,7 @@ mod agent_action;
 pub(crate) mod agents;
 pub(crate) mod ask;
 pub(crate) mod clients;
+pub(crate) mod cluster;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod feeds;
@@ -108,6 +109,7 @@ pub(crate) fn all() -> Vec<Route> {
             clients::route(),
         ],
         groups::routes(),
+        cluster::routes(),
         vec![agent_action::api_route(), publish::route()],
     ]
     .into_iter()

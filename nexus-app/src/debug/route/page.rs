@@ -29,6 +29,7 @@ pub(super) fn routes() -> Vec<Route> {
         file!("/activity.js", SCRIPT, "activity.js"),
         file!("/api.js", SCRIPT, "api.js"),
         file!("/app.js", SCRIPT, "app.js"),
+        file!("/cluster.js", SCRIPT, "cluster.js"),
         file!("/details.js", SCRIPT, "details.js"),
         file!("/dom.js", SCRIPT, "dom.js"),
         file!("/model.js", SCRIPT, "model.js"),

@@ -256,3 +256,24 @@ async fn unknown_routes_and_methods() {
     let answer = site.send(request("HEAD", "/livez", &[], b"")).await;
     assert_eq!((answer.status, answer.body.len()), (200, 0));
 }
+
+/// Goal: a node that is alone says so, and still knows where its own agents are.
+#[tokio::test]
+async fn a_node_without_a_cluster() {
+    let site = Site::start().await;
+    for path in ["/cluster/members", "/cluster/ring", "/cluster/links"] {
+        let answer = site.get(path).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (404, "no_cluster"), "{path}");
+    }
+    for (path, body) in [("/cluster/join", json!({ "address": "a:1" })), ("/cluster/leave", json!({}))] {
+        let answer = site.post(path, &body).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (404, "no_cluster"), "{path}");
+    }
+    let at = site.get("/debug/where/a/b/c").await.json();
+    assert_eq!(
+        (&at["agent"], &at["node"], &at["here"]),
+        (&json!("a/b/c"), &json!(&**site.node.name()), &json!(true))
+    );
+    assert_eq!(site.get("/debug/where/nobody").await.problem(), "unknown_agent");
+    assert_eq!(site.get("/debug/where/a%20b").await.problem(), "bad_name");
+}

@@ -142,6 +142,7 @@ impl Site {
             clients: None,
             performance: None,
             restored: None,
+            cluster: None,
         };
         let state = DebugState::new(config, sources).unwrap();
         let bound = BoundAddress::default();

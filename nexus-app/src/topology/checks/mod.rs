@@ -5,6 +5,7 @@
 
 mod behaviors;
 mod clients;
+mod cluster;
 mod debug;
 mod duplicates;
 mod feeds;
@@ -57,6 +58,7 @@ const fn all() -> &'static [Check] {
         Check { name: "groups", run: groups::check },
         Check { name: "debug", run: debug::check },
         Check { name: "clients", run: clients::check },
+        Check { name: "cluster", run: cluster::check },
         Check { name: "telemetry", run: telemetry::check },
         Check { name: "feeds", run: feeds::check },
         Check { name: "targets", run: targets::check },

@@ -19,12 +19,32 @@ pub(crate) const SHUTDOWN: &str = "nexus-shutdown";
 pub(crate) const NAME_PATTERN: &str = "nexus-name-pattern";
 /// An IP address and a port.
 pub(crate) const SOCKET_ADDRESS: &str = "nexus-socket-address";
+/// A host and a port: `10.0.0.5:7072`, `air-1.example:7072`, `[::1]:7072`.
+pub(crate) const HOST_PORT: &str = "nexus-host-port";
+/// A node to join: a host and a port, or `dns:` before them.
+pub(crate) const SEED: &str = "nexus-seed";
 /// A text that is never shown; `password` is what editors know.
 pub(crate) const SECRET: &str = "password";
 
 /// Schema of a length of time.
 pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": DURATION, "examples": ["250ms", "5s", "1h 30m"] })
+}
+
+/// Schema of a length of time that may be left out.
+pub(crate) fn maybe_duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "format": DURATION, "examples": ["250ms", "5s"] })
+}
+
+/// Schema of a host and a port that may be left out.
+pub(crate) fn host_port(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "format": HOST_PORT, "examples": ["10.0.0.5:7072", "air-1.example:7072"] })
+}
+
+/// Schema of the nodes to join.
+pub(crate) fn seeds(_: &mut SchemaGenerator) -> Schema {
+    let seed = json_schema!({ "type": "string", "format": SEED, "examples": ["10.0.0.5:7072", "dns:nexus.example:7072"] });
+    json_schema!({ "type": "array", "items": seed, "maxItems": 256 })
 }
 
 /// Schema of a name pattern.
@@ -86,7 +106,31 @@ pub(crate) fn check(name: &str, text: &str) -> Result<(), FormatError> {
             };
             ("malformed-address", "is no IP address with a port".to_owned(), help)
         }),
+        HOST_PORT => host_and_port(text).map_err(|problem| {
+            let help = "write a host and a port: \"10.0.0.5:7072\", \"air-1.example:7072\" or \"[::1]:7072\"";
+            ("malformed-address", problem.to_owned(), help.to_owned())
+        }),
+        SEED => host_and_port(text.strip_prefix("dns:").unwrap_or(text)).map_err(|problem| {
+            let help = "write a host and a port (\"air-1.example:7072\"), or all addresses of a name (\"dns:nexus.example:7072\")";
+            ("malformed-address", problem.to_owned(), help.to_owned())
+        }),
         _ => Ok(()),
+    }
+}
+
+/// Whether `text` is a host, by name or address, and a port to connect to.
+fn host_and_port(text: &str) -> Result<(), &'static str> {
+    let (host, port) = text.rsplit_once(':').ok_or("has no port")?;
+    match port.parse::<u16>() {
+        Ok(0) => return Err("has port 0, to which nobody can connect"),
+        Ok(_) => {}
+        Err(_) => return Err("has no port from 1 to 65535"),
+    }
+    let is_named = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {
+        Some(Some(address)) if address.parse::<std::net::Ipv6Addr>().is_ok() => Ok(()),
+        None if !host.is_empty() && host.len() <= 253 && host.chars().all(is_named) => Ok(()),
+        _ => Err("has no host before its port"),
     }
 }
 
@@ -105,6 +149,7 @@ pub(crate) fn placeholder(name: Option<&str>) -> &'static str {
         Some(DURATION | SHUTDOWN) => "1s",
         Some(NAME_PATTERN) => "placeholder",
         Some(SOCKET_ADDRESS) => "127.0.0.1:0",
+        Some(HOST_PORT | SEED) => "127.0.0.1:1",
         _ => "",
     }
 }
@@ -116,10 +161,36 @@ mod tests {
     /// Goal: each format takes its own placeholder and refuses nonsense.
     #[test]
     fn formats_take_their_placeholders_only() {
-        for name in [DURATION, SHUTDOWN, NAME_PATTERN, SOCKET_ADDRESS] {
+        for name in [DURATION, SHUTDOWN, NAME_PATTERN, SOCKET_ADDRESS, HOST_PORT, SEED] {
             assert_eq!(check(name, placeholder(Some(name))), Ok(()), "{name}");
             assert!(check(name, "?!").is_err(), "{name}");
         }
         assert_eq!(check(SECRET, "?!"), Ok(()));
+    }
+
+    /// Goal: seeds are hosts with ports, by name or address.
+    #[test]
+    fn hosts_have_ports() {
+        for good in ["a:1", "10.0.0.1:7072", "[::1]:65535", "air_1.example-2:80"] {
+            assert_eq!(check(HOST_PORT, good), Ok(()), "{good}");
+            assert_eq!(check(SEED, &format!("dns:{good}")), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "a:",
+            ":1",
+            "a:0",
+            "a:65536",
+            "::1:1",
+            "[::1]",
+            "[a]:1",
+            "[::1:1",
+            "a b:1",
+            "http://a:1",
+        ] {
+            assert!(check(HOST_PORT, bad).is_err(), "{bad}");
+        }
+        assert!(check(HOST_PORT, "dns:a:1").is_err());
     }
 }

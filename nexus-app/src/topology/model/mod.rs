@@ -2,6 +2,8 @@
 
 mod args;
 mod clients;
+mod cluster;
+mod cluster_tuning;
 pub(crate) mod format;
 mod node;
 mod performance;
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 
 pub use args::Args;
 pub use clients::ClientsConfig;
+pub use cluster::{ClusterConfig, LabelConfig, Partition, Place, Preset, Seed, TlsConfig};
+pub use cluster_tuning::{ConnectionConfig, DirectoryConfig, GossipConfig, LinkConfig, MembershipConfig};
 pub use node::{DebugConfig, LimitsConfig, NodeConfig, OtlpConfig, TelemetryConfig};
 pub use performance::{CpuPressureConfig, ImbalanceConfig, MemoryPressureConfig, PerformanceConfig};
 pub use policy::{Auth, AutoShutdown, Balance, Level, Restart, Shutdown, Start, Strategy};
@@ -59,6 +63,9 @@ pub struct Topology {
     /// The durable store. Default: none; agents live in memory only.
     #[garde(dive)]
     pub store: Option<StoreConfig>,
+    /// The cluster this node is one of. Default: none; it is alone.
+    #[garde(dive)]
+    pub cluster: Option<ClusterConfig>,
     /// Supervisors under the node's root agent supervisor.
     #[garde(dive)]
     pub supervisor: Vec<SupervisorConfig>,

@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::format::{self, between_ms};
-use super::{Args, AutoShutdown, Balance, Level, LimitsConfig, Persist, Restart, Shutdown, Start, Strategy};
+use super::{
+    Args, AutoShutdown, Balance, Level, LimitsConfig, Persist, Place, Restart, Shutdown, Start, Strategy,
+};
 
 /// A supervisor and what it supervises.
 ///
@@ -138,6 +140,11 @@ pub struct AgentConfig {
     #[serde(default, skip_serializing_if = "Persist::is_none")]
     #[garde(custom(Persist::bounded))]
     pub persist: Persist,
+    /// On which node of the cluster it comes to life if it lives nowhere yet: `ring`, `local`, `least_loaded`, or
+    /// `{ label = { zone = "east" } }`. Needs a `[cluster]`. Default `ring`.
+    #[serde(default, skip_serializing_if = "Place::is_default")]
+    #[garde(skip)]
+    pub place: Place,
     /// Whether its end counts for its supervisor's `auto_shutdown`; then it must be one agent and `restart` must not be
     /// `permanent`. Default false.
     #[serde(default)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::node::{Node, NodeValue};
+use super::overrides::is_within;
 use super::source::Source;
 use crate::path::{Path, Step};
 use crate::topology::report::{Diagnostic, Related, Report};
@@ -86,6 +87,8 @@ pub(crate) struct Findings<'a> {
     /// Where secrets stand in the text; excerpts mask them.
     secrets: Vec<Range<usize>>,
     dropped: usize,
+    /// Values that are not the file's, with what says so.
+    overridden: Vec<(Path, String)>,
 }
 
 impl<'a> Findings<'a> {
@@ -98,7 +101,13 @@ impl<'a> Findings<'a> {
             diagnostics: Vec::new(),
             secrets: Vec::new(),
             dropped: 0,
+            overridden: Vec::new(),
         }
+    }
+
+    /// Says of all findings at these values where they come from.
+    pub(crate) fn set_overridden(&mut self, overridden: Vec<(Path, String)>) {
+        self.overridden = overridden;
     }
 
     /// Takes a finding, unless its place is tainted: then it only follows from another one.
@@ -120,7 +129,10 @@ impl<'a> Findings<'a> {
             Related { span, line, column, label: label.clone() }
         });
         let related = related.collect();
-        self.push_at(finding.code, span, finding.message, finding.label, finding.help, related);
+        // The last one counts, as its value does.
+        let given = self.overridden.iter().rev().find(|(place, _)| is_within(&finding.path, place));
+        let label = given.map(|(_, label)| label.clone()).or(finding.label);
+        self.push_at(finding.code, span, finding.message, label, finding.help, related);
     }
 
     /// Takes a mistake found at a place in the text.
@@ -200,6 +212,11 @@ impl<'a> Findings<'a> {
     /// Marks a secret in the text, never to be shown.
     pub(crate) fn add_secret(&mut self, span: Range<usize>) {
         self.secrets.push(span);
+    }
+
+    /// Marks the value at `path` as a secret.
+    pub(crate) fn add_secret_at(&mut self, path: &Path) {
+        self.add_secret(self.root.span_of(path));
     }
 
     /// The report, in the order of the text. `None` if nothing was found.

@@ -1,7 +1,7 @@
 //! From a file's text to the plain data, with every mistake on the way.
 //!
 //! ```text
-//! text ─ toml ─▶ Node tree with spans ─ env ─▶ ${VAR} expanded ─ shape ─▶ JSON value ─ decode ─▶ Topology ─ checks
+//! text ─ toml ─▶ Node tree with spans ─ --set, env ─▶ ${VAR} expanded ─ shape ─▶ JSON value ─ decode ─▶ Topology ─ checks
 //!       syntax                        unset            keys, types, ranges          what is left          meaning
 //! ```
 //!
@@ -13,6 +13,7 @@ mod decode;
 mod env;
 mod findings;
 mod node;
+mod overrides;
 mod shape;
 mod source;
 
@@ -20,5 +21,6 @@ pub(super) use decode::decode;
 pub(super) use env::{expand, report as report_env};
 pub(super) use findings::{Finding, Findings};
 pub(super) use node::Node;
+pub use overrides::Override;
 pub(super) use shape::shape;
 pub(super) use source::Source;

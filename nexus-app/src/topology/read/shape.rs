@@ -227,6 +227,10 @@ impl<'a> Walk<'a, '_> {
         if properties.values().any(|property| is_secret(self.resolve(property))) {
             self.findings.add_secret(entry.node.span.clone());
         }
+        // The cluster's secret, by the name that people give it.
+        if entry.key.contains("cookie") {
+            self.findings.add_secret(entry.node.span.clone());
+        }
         self.add_secrets_under(&entry.node);
         let place = if path.steps().is_empty() { String::new() } else { format!(" in `{path}`") };
         let message = format!("unknown key `{}`{place}", entry.key.escape_debug());
@@ -244,7 +248,7 @@ impl<'a> Walk<'a, '_> {
         match &node.value {
             NodeValue::Table(entries) => {
                 for entry in entries {
-                    if matches!(entry.key.as_str(), "token" | "headers") {
+                    if matches!(entry.key.as_str(), "token" | "headers" | "cookie") {
                         self.findings.add_secret(entry.node.span.clone());
                     }
                     self.add_secrets_under(&entry.node);

@@ -73,6 +73,11 @@ pub(super) async fn serve(
         Origin::Dialed(address) => Some(address.clone()),
         Origin::Accepted(_) => None,
     };
+    let address = match &origin {
+        Origin::Dialed(address) => address.clone(),
+        // One that has no address any more has gone.
+        Origin::Accepted(stream) => stream.peer_addr().map(|from| from.to_string()).unwrap_or_default(),
+    };
     let mut name = None;
     let limit = shared.config.timing.handshake;
     let establish = establish(&shared, &carrier, &conn, origin, &mut name);
@@ -93,7 +98,7 @@ pub(super) async fn serve(
         }
         Some(Err(error)) => {
             tracing::debug!(%error, ?dialed, peer = ?name, "no connection");
-            shared.tally.fail(&error);
+            shared.tally.fail(&address, &error);
         }
     }
     _ = carrier.cast(CarrierMsg::Ended { conn: conn.id, dialed, peer: name });

@@ -3,7 +3,7 @@
 //! Each address has a rate (GCRA), each handshake a task and a deadline. There are at most `handshakes_max` of them: one more ends the
 //! oldest. An honest handshake takes milliseconds, so whoever stalls crowds out those who stall.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,27 +73,33 @@ pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>, carrier: 
         };
         shared.tally.accept();
         if !rates.allow(from.ip()) {
-            shared.tally.fail(&HandshakeError::refused(Refusal::Rate, "too many in a short time"));
+            shared
+                .tally
+                .fail(&from.to_string(), &HandshakeError::refused(Refusal::Rate, "too many in a short time"));
             continue;
         }
         if let Err(error) = stream.set_nodelay(true) {
-            shared.tally.fail(&HandshakeError::refused(Refusal::Closed, error.to_string()));
+            shared
+                .tally
+                .fail(&from.to_string(), &HandshakeError::refused(Refusal::Closed, error.to_string()));
             continue;
         }
         let conn = Arc::new(Conn::new(shared.next_id()));
-        admit(&shared, &conn);
+        admit(&shared, &conn, from);
         shared.tasks.spawn(serve(shared.clone(), carrier.clone(), conn, Origin::Accepted(stream)));
     }
 }
 
 /// Takes up `conn` among the handshakes, and ends the oldest if they are too many.
-fn admit(shared: &Shared, conn: &Arc<Conn>) {
+fn admit(shared: &Shared, conn: &Arc<Conn>, from: SocketAddr) {
     let mut handshakes = shared.handshakes.lock();
     handshakes.insert(conn.id, conn.clone());
     if handshakes.len() > shared.config.limits.handshakes_max
         && let Some((_, oldest)) = handshakes.pop_first()
     {
         oldest.close(CloseReason::Closed("too many handshakes".into()));
-        shared.tally.fail(&HandshakeError::refused(Refusal::TooMany, "the oldest of too many"));
+        // Whose it was is not known any more; who comes now is one of those who press.
+        let error = HandshakeError::refused(Refusal::TooMany, "the oldest of too many");
+        shared.tally.fail(&from.to_string(), &error);
     }
 }

@@ -65,7 +65,7 @@ pub use self::cert::{CertError, CertificateAuthority};
 pub use self::config::{
     ClusterConfig, ClusterConfigError, Cookie, Limits, Security, Timing, TlsFiles, VERSIONS,
 };
-pub use self::refusal::{HandshakeError, Handshakes, Refusal};
+pub use self::refusal::{HandshakeError, Handshakes, Observer, Refusal};
 pub use self::tls::TlsError;
 
 /// The carrier cannot start.
@@ -183,6 +183,11 @@ impl ClusterCarrier {
     /// They cannot be used; the former stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.inner.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
+    }
+
+    /// Tells `observer` of each stream that does not become a connection from now on. Only the first one counts.
+    pub fn observe(&self, observer: Observer) {
+        self.inner.tally.observe(observer);
     }
 
     /// Where we listen; `None` while the carrier does not run.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
@@ -145,9 +146,13 @@ impl Counts {
     }
 }
 
+/// Told of each stream that does not become a connection: the address at its other end, and why. It must not block.
+pub type Observer = Box<dyn Fn(&str, &HandshakeError) + Send + Sync>;
+
 /// What became of all streams.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Tally {
+    observer: OnceLock<Observer>,
     refused: Counts,
     refused_by_peer: Counts,
     unreachable: AtomicU64,
@@ -160,7 +165,15 @@ impl Tally {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn fail(&self, error: &HandshakeError) {
+    /// Only the first one counts.
+    pub(super) fn observe(&self, observer: Observer) {
+        let _ = self.observer.set(observer);
+    }
+
+    pub(super) fn fail(&self, peer: &str, error: &HandshakeError) {
+        if let Some(observer) = self.observer.get() {
+            observer(peer, error);
+        }
         match error {
             HandshakeError::Refused { refusal, .. } => self.refused.add(*refusal),
             HandshakeError::ByPeer(refusal) => self.refused_by_peer.add(*refusal),

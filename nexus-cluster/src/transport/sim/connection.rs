@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{CloseReason, Lane, Line, Outgoing};
-use super::Network;
+use super::{Network, Traffic};
 use crate::NodeName;
 
 /// Frames and messages on their way per lane: what buffers between two machines hold.
@@ -65,6 +65,8 @@ impl Wire {
             return;
         }
         self.network.remove(&self.names[0], &self.names[1], self.epoch);
+        let ends = [&self.names[0], &self.names[1]];
+        self.network.tell(Traffic::Closed { ends, epoch: self.epoch, reason });
         for (name, line) in self.names.iter().zip(&self.lines) {
             if Some(name) != gone {
                 line.closed(reason.clone());
@@ -100,7 +102,7 @@ impl Wire {
                 }
                 continue;
             };
-            let Some(delay) = self.network.fate() else {
+            let Some(delay) = self.network.fate(&self.names[from], &self.names[1 - from]) else {
                 return self.close(&CloseReason::Lost("by chance".into()));
             };
             let due = Instant::now() + delay;
@@ -139,6 +141,8 @@ impl Wire {
             if !self.gets_through(to).await {
                 return;
             }
+            let (from, to_name) = (&self.names[1 - to], &self.names[to]);
+            self.network.tell(Traffic::Arrives { from, to: to_name, lane, bytes: &bytes });
             if let Err(reason) = self.lines[to].arrived(lane, bytes) {
                 return self.close(&reason);
             }

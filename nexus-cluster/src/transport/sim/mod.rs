@@ -3,6 +3,7 @@
 //! A connection is two reliable ordered streams per lane, as a real one is: what a fault can do to a stream is to delay it, to stall it
 //! (a partition, in one direction or both) and to end it with all that is on its way. What was on its way is sent again by the links
 //! over the next connection: that is where duplicates come from. Of what is sent on two lanes or two connections, either may come first.
+//! Whoever [watches](Network::watch) hears of all that goes over it, in order.
 
 mod connection;
 
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 
 use self::connection::Wire;
-use super::{Carrier, CloseReason, Connection, Exchange};
+use super::{Carrier, CloseReason, Connection, Exchange, Lane};
 use crate::{NodeId, NodeName};
 
 /// What the network does to what is sent, at random. May be changed at any time.
@@ -46,6 +47,41 @@ impl Default for Faults {
     }
 }
 
+/// What happens on the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic<'a> {
+    /// Two nodes are connected.
+    Opened {
+        /// Who dialed, and whom.
+        ends: [&'a NodeName; 2],
+        /// The connection's number.
+        epoch: u64,
+    },
+    /// Their connection has ended.
+    Closed {
+        /// Who dialed, and whom.
+        ends: [&'a NodeName; 2],
+        /// The connection's number.
+        epoch: u64,
+        /// Why.
+        reason: &'a CloseReason,
+    },
+    /// A message or a frame is about to be handed to its receiver.
+    Arrives {
+        /// Its sender.
+        from: &'a NodeName,
+        /// Its receiver.
+        to: &'a NodeName,
+        /// On which lane.
+        lane: Lane,
+        /// All of it.
+        bytes: &'a [u8],
+    },
+}
+
+/// Who hears of traffic. Must not call the network.
+pub type Watcher = Arc<dyn Fn(Traffic<'_>) + Send + Sync>;
+
 /// The simulated network. Cheap to clone.
 #[derive(Clone)]
 pub struct Network(Arc<Mutex<State>>);
@@ -53,6 +89,9 @@ pub struct Network(Arc<Mutex<State>>);
 struct State {
     rng: Rng,
     faults: Faults,
+    /// Directions that have faults of their own.
+    special: BTreeMap<(NodeName, NodeName), Faults>,
+    watcher: Option<Watcher>,
     ends: BTreeMap<String, End>,
     /// Directions in which nothing gets through.
     blocked: BTreeSet<(NodeName, NodeName)>,
@@ -93,6 +132,8 @@ impl Network {
         Self(Arc::new(Mutex::new(State {
             rng: seed.stream("sim-network"),
             faults,
+            special: BTreeMap::new(),
+            watcher: None,
             ends: BTreeMap::new(),
             blocked: BTreeSet::new(),
             wires: BTreeMap::new(),
@@ -144,6 +185,27 @@ impl Network {
         self.0.lock().faults = faults;
     }
 
+    /// What happens from now on to what `from` sends to `to`; `None`: the same as everywhere. Of these faults, delay and loss count.
+    pub fn set_faults_between(&self, from: &NodeName, to: &NodeName, faults: Option<Faults>) {
+        let (mut state, direction) = (self.0.lock(), (from.clone(), to.clone()));
+        match faults {
+            Some(faults) => state.special.insert(direction, faults),
+            None => state.special.remove(&direction),
+        };
+    }
+
+    /// `watcher` hears of all traffic from now on, in the place of whoever did.
+    pub fn watch(&self, watcher: Watcher) {
+        self.0.lock().watcher = Some(watcher);
+    }
+
+    fn tell(&self, traffic: Traffic<'_>) {
+        let watcher = self.0.lock().watcher.clone();
+        if let Some(watcher) = watcher {
+            watcher(traffic);
+        }
+    }
+
     /// Connections so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -158,10 +220,16 @@ impl Network {
         self.0.lock().faults
     }
 
-    /// How long the next frame or message takes; `None` if it ends its connection.
-    fn fate(&self) -> Option<Duration> {
+    /// How long the next frame or message takes from one node to another; `None` if it ends its connection.
+    fn fate(&self, from: &NodeName, to: &NodeName) -> Option<Duration> {
         let mut state = self.0.lock();
-        let Faults { delay_min, delay_max, loss, .. } = state.faults;
+        // Most networks have none, and names are cloned for the look.
+        let special = if state.special.is_empty() {
+            None
+        } else {
+            state.special.get(&(from.clone(), to.clone())).copied()
+        };
+        let Faults { delay_min, delay_max, loss, .. } = special.unwrap_or(state.faults);
         if loss > 0.0 && state.rng.random_bool(loss) {
             return None;
         }
@@ -210,6 +278,7 @@ impl Network {
         let names = [near.id.name, far.id.name];
         let wire = Wire::new(self.clone(), names.clone(), lines, epoch);
         self.0.lock().wires.insert(pair(&names[0], &names[1]), wire.clone());
+        self.tell(Traffic::Opened { ends: [&names[0], &names[1]], epoch });
         wire.start();
         true
     }

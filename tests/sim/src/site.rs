@@ -1,0 +1,230 @@
+//! A node of the simulation, from its start to its crash: the tree of a production node, without what talks to operators.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_actors::agent::{AgentTemplate, Behaviors, FamilyRules, Level, Payload};
+use nexus_actors::clock::Clock;
+use nexus_actors::rng::{Rng, Seed};
+use nexus_actors::store::{Persist, Store, StoreConfig};
+use nexus_actors::supervision::{ChildRules, ChildSpec, Root, SupervisorEnv, SupervisorSpec};
+use nexus_actors::{Node, NodeConfig};
+use nexus_cluster::gossip::{GossipConfig, GossipHandle, Urgency};
+use nexus_cluster::membership::MembershipConfig;
+use nexus_cluster::system::{Cluster, ClusterSetup};
+use nexus_cluster::transport::sim::Network;
+use nexus_cluster::{NodeId, NodeName};
+use opentelemetry::global;
+use rand::Rng as _;
+use tokio::task::AbortHandle;
+
+use super::chronicle::{self, Books, LifeId, note};
+use super::counter::{BEHAVIOR, Counter};
+use super::disk::SimDisk;
+use super::load::{load, message_of};
+use super::plan::Place;
+
+/// When the simulation begins, in milliseconds since 1970.
+pub const BEGAN_UNIX_MS: u64 = 1_700_000_000_000;
+/// Restarts that a supervisor allows: agents are told to crash.
+const INTENSITY: u32 = 1_000_000;
+/// Agents of each family.
+const KEYS: usize = 8;
+
+/// The gossip key that each node writes now and then.
+pub const WRITTEN: &str = "written";
+
+/// The families: their names, what is stored of their agents, and after how many milliseconds they sleep.
+const FAMILIES: [(&str, Persist, Option<u64>); 4] = [
+    ("memory", Persist::None, None),
+    ("nap", Persist::None, Some(1_500)),
+    ("each", Persist::EachUpdate, Some(2_500)),
+    ("late", Persist::EveryInterval(Duration::from_millis(500)), None),
+];
+
+/// What outlives the lives of a node.
+#[derive(Debug)]
+pub struct Ground {
+    /// Its place.
+    pub place: Place,
+    /// Its name.
+    pub name: NodeName,
+    /// Its disk.
+    pub disk: SimDisk,
+    /// How much later its clock is.
+    pub skew_ms: u64,
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// The nodes it asks to be taken in.
+    pub seeds: Vec<String>,
+    /// The seed of the simulation.
+    pub seed: Seed,
+    /// Its lives so far.
+    pub lives: u32,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Site {
+    /// Which life.
+    pub life: LifeId,
+    /// Who it is in the cluster.
+    pub id: NodeId,
+    /// The node.
+    pub node: Node,
+    /// Its part in the cluster.
+    pub cluster: Cluster,
+    root: Root,
+    load: AbortHandle,
+    write: AbortHandle,
+}
+
+/// Where `place` listens.
+#[must_use]
+pub fn address(place: Place) -> String {
+    format!("n{place}:1")
+}
+
+/// The names of all agents.
+#[must_use]
+pub fn agents() -> Arc<[Arc<str>]> {
+    let names =
+        FAMILIES.iter().flat_map(|(family, ..)| (0..KEYS).map(move |key| format!("{family}/{key}").into()));
+    names.collect()
+}
+
+impl Ground {
+    /// Starts the node's next life. The work on its agents begins with it.
+    pub async fn start(&mut self, network: &Network, began: tokio::time::Instant) -> Site {
+        self.lives += 1;
+        let elapsed = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let unix_ms = BEGAN_UNIX_MS + self.skew_ms + elapsed;
+        let id = NodeId { name: self.name.clone(), incarnation: unix_ms };
+        let life = chronicle::with(|chronicle| chronicle.begins(self.place, id.clone()));
+        let life = life.expect("a simulation is written down");
+        let name = chronicle::with(|chronicle| chronicle.lives[life].name.clone()).expect("as before");
+        let clock = Clock::start_at(unix_ms);
+        let store = Store::open_on(Arc::new(self.disk.clone()), StoreConfig::new("simulated"));
+        let seed = Seed::new(self.stream("node").random());
+        let config = NodeConfig {
+            name: name.clone(),
+            seed,
+            dead_letters: 1_000_000,
+            store: Some(store.expect("a disk that has lost its power can be opened")),
+            ..NodeConfig::default()
+        };
+        let mut behaviors = Behaviors::new();
+        behaviors.durable::<Counter>(BEHAVIOR);
+        let node = Node::new(config, behaviors, clock, &global::meter("simulation"));
+        trace_events(&node, name.clone());
+
+        let mut setup = ClusterSetup::new(node.clone(), id.clone(), address(self.place), self.seeds.clone());
+        setup.membership = MembershipConfig::local();
+        setup.gossip = GossipConfig::local();
+        // Those that start together wait for each other; who comes back joins whom it finds.
+        setup.expect = if self.lives == 1 { self.nodes } else { 1 };
+        let cluster = Cluster::new(setup, |exchange| {
+            Ok::<_, Infallible>(network.join(id.clone(), &address(self.place), exchange))
+        });
+        let cluster = cluster.expect("presets are in range");
+        let mut top = SupervisorSpec::new("nexus").intensity(INTENSITY, Duration::from_secs(1));
+        top = top.child(node.store_child().expect("it has a store"));
+        top = top.child(cluster.child());
+        top = top.child(agents_sup(&node));
+        let restored = node.restore().expect("a disk that has lost its power can be read");
+        note(format_args!("{name} restores {restored:?}"));
+        top = top.child(node.hibernator_child());
+        let env = SupervisorEnv { clock, events: node.events().clone() };
+        let root = Root::start(top, env).await.expect("a tree of sound parts starts");
+        let load = tokio::spawn(load(node.clone(), life, agents(), self.stream("load"))).abort_handle();
+        let write = tokio::spawn(write(cluster.gossip().clone(), self.stream("gossip"))).abort_handle();
+        Site { life, id, node, cluster, root, load, write }
+    }
+
+    /// A generator for this life.
+    fn stream(&self, what: &str) -> Rng {
+        self.seed.stream(&format!("{what} {} {}", self.name, self.lives))
+    }
+}
+
+impl Site {
+    /// From one moment to the next it is no more.
+    pub fn crash(&self, network: &Network, disk: &SimDisk, rng: &mut Rng) {
+        let books = self.books();
+        chronicle::with(|chronicle| chronicle.ends(self.life, books));
+        network.crash(&self.id.name);
+        disk.power_loss(rng);
+        self.root.supervisor().cell().kill();
+        self.hush();
+    }
+
+    /// Nothing more is sent.
+    pub fn hush(&self) {
+        self.load.abort();
+        self.write.abort();
+    }
+
+    /// What the node knows of messages now.
+    #[must_use]
+    pub fn books(&self) -> Books {
+        let dead_letters = self.node.dead_letters();
+        let (letters, _) = dead_letters.page(0, usize::MAX);
+        let given_up =
+            letters.iter().filter(|letter| letter.reason == nexus_actors::route::DeadLetterReason::NodeLost);
+        let links = self.cluster.gateway().links();
+        Books {
+            tally: self.node.tally(),
+            in_links: links.iter().map(|(_, link)| link.queued + link.unacknowledged).sum(),
+            given_up: given_up.count() as u64,
+            dead: letters.iter().filter_map(|letter| message_of(&letter.key, &letter.payload)).collect(),
+        }
+    }
+}
+
+/// The supervisor of all families.
+fn agents_sup(node: &Node) -> ChildSpec {
+    let mut spec = SupervisorSpec::new("agents.sup").intensity(INTENSITY, Duration::from_secs(1));
+    for (name, persist, sleeps_after) in FAMILIES {
+        let template = AgentTemplate {
+            behavior: BEHAVIOR.into(),
+            args: Payload::EMPTY,
+            inbox: 64,
+            level: Level::Reactive,
+            persist,
+        };
+        let rules = FamilyRules {
+            name: name.into(),
+            agent: ChildRules::worker(BEHAVIOR),
+            intensity: INTENSITY,
+            period: Duration::from_secs(1),
+            backoff: None,
+            eager: false,
+            hibernate_after: sleeps_after.map(Duration::from_millis),
+        };
+        let pattern = format!("{name}/*").parse().expect("a pattern");
+        spec = spec.child(node.family_child(pattern, template, rules).expect("declared once"));
+    }
+    ChildSpec::supervisor(spec)
+}
+
+/// Writes the node's events down as they come.
+fn trace_events(node: &Node, name: Arc<str>) {
+    let mut events = node.events().listen();
+    tokio::spawn(async move {
+        while let Ok(record) = events.recv().await {
+            note(format_args!("{name} tells {:?}", record.event));
+        }
+    });
+}
+
+/// Gossips a new value now and then.
+async fn write(gossip: GossipHandle, mut rng: Rng) {
+    for number in 0_u32.. {
+        let urgency = if rng.random_bool(0.3) { Urgency::Urgent } else { Urgency::Routine };
+        let value = Some(number.to_string().into());
+        // Fails only while the actor is being restarted.
+        let _ = gossip.write(WRITTEN, value, urgency).await;
+        tokio::time::sleep(Duration::from_millis(rng.random_range(100..5_000))).await;
+    }
+}
