@@ -313,6 +313,9 @@ impl Node {
         let unroutable = self.inner.unroutable.load(Ordering::Acquire);
         tally.sent += unroutable;
         tally.dead_lettered += unroutable;
+        let halted = self.routes().halted();
+        tally.sent += halted;
+        tally.queued += halted;
         let rejected = self.controls().shed_uncounted() + self.inner.remote_rejected.load(Ordering::Acquire);
         tally.sent += rejected;
         tally.rejected += rejected;

@@ -5,6 +5,7 @@
 pub mod directory;
 pub mod gossip;
 pub mod membership;
+pub mod migrate;
 mod node_id;
 mod range;
 pub mod ring;

@@ -44,6 +44,8 @@ pub enum AgentStatus {
     Stopped,
     /// Asleep: a message wakes it.
     Dormant,
+    /// It leaves for another node: messages wait.
+    Moving,
 }
 
 impl AgentStatus {
@@ -56,6 +58,7 @@ impl AgentStatus {
             Self::Down => "down",
             Self::Stopped => "stopped",
             Self::Dormant => "dormant",
+            Self::Moving => "moving",
         }
     }
 }
@@ -102,7 +105,20 @@ pub struct AgentOverview {
     pub exits: Vec<AgentExit>,
 }
 
+/// Whether an agent is to leave this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Leaving {
+    /// It is not.
+    No,
+    /// When it has handled the message at hand.
+    Asked,
+    /// Its state is written, and its actor ends.
+    Gone,
+}
+
 /// What became of a letter.
+#[derive(Debug)]
 pub(crate) enum Sent {
     /// It is in the inbox.
     Done,
@@ -136,6 +152,7 @@ pub(crate) struct AgentCell {
     /// Requests that were sent, not asked, and that the behavior answered with an error.
     refused: AtomicU64,
     retired: AtomicBool,
+    leaving: AtomicU8,
     /// Its place among the live ones; theirs to write.
     live_at: AtomicU32,
     /// Whether it may sleep: a member of a family whose behavior is durable.
@@ -170,6 +187,7 @@ impl AgentCell {
             direct_dead: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            leaving: AtomicU8::new(Leaving::No as u8),
             live_at: AtomicU32::new(0),
             can_sleep: false,
             phase: AtomicU8::new(Phase::Live as u8),
@@ -314,6 +332,13 @@ impl AgentCell {
         }
     }
 
+    /// The same for a letter that has waited elsewhere, whatever waits here.
+    pub(crate) fn push_waited(&self, letter: Letter) {
+        if matches!(self.inbox().push(letter, u64::MAX), Pushed::Wake) {
+            self.wake();
+        }
+    }
+
     /// Like [`push`](Self::push), but a letter for an agent that has stopped comes back: its sender has others to try.
     pub(crate) fn offer(&self, letter: Letter) -> Pushed {
         let pushed = self.inbox().push(letter, self.limit());
@@ -372,6 +397,8 @@ impl AgentCell {
         self.retired.store(false, Ordering::SeqCst);
         self.rested(now);
         self.set_phase(Phase::Live);
+        // One that was killed while it left leaves again.
+        self.set_leaving(Leaving::Gone, Leaving::Asked);
         self.inbox().open();
         self.actor.store(Some(Arc::new(actor)));
         u64::from(self.incarnation.fetch_add(1, Ordering::Relaxed)) + 1
@@ -458,6 +485,21 @@ impl AgentCell {
         }
     }
 
+    /// Whether it is to leave this node, and how far it is.
+    pub(crate) fn leaving(&self) -> Leaving {
+        match self.leaving.load(Ordering::Acquire) {
+            1 => Leaving::Asked,
+            2 => Leaving::Gone,
+            _ => Leaving::No,
+        }
+    }
+
+    /// From one stage of leaving to another; `false` if it is not at the first.
+    pub(crate) fn set_leaving(&self, from: Leaving, to: Leaving) -> bool {
+        let (from, to) = (from as u8, to as u8);
+        self.leaving.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::SeqCst)
     }
@@ -505,6 +547,9 @@ impl AgentCell {
     pub(crate) fn status(&self) -> AgentStatus {
         if self.is_retired() {
             return AgentStatus::Stopped;
+        }
+        if self.leaving() != Leaving::No {
+            return AgentStatus::Moving;
         }
         match self.actor.load().as_ref().map(|actor| actor.get_status()) {
             None => AgentStatus::Starting,

@@ -61,6 +61,12 @@ pub trait Durable:
         Err(AgentError::Unsupported { what })
     }
 
+    /// Two nodes ran this agent, on two sides of a partition: brings what the `other` one has become into the state of the one that goes
+    /// on. Both have a past in common. The default does not care: what the other one did is lost.
+    fn merge(state: &mut Self::State, other: Self::State) {
+        let _ = (state, other);
+    }
+
     /// Called instead of `pre_start` when an agent starts from a snapshot: the place to make what the snapshot does not hold.
     ///
     /// # Errors
@@ -103,6 +109,7 @@ type Wake<A> = fn(
 /// What a host knows of a durable behavior, without knowing that it is one.
 pub(crate) struct Codec<A: Actor> {
     pub(crate) write: fn(&A::State) -> Result<Snapshot, AgentError>,
+    pub(crate) merge: fn(&mut A::State, Snapshot) -> Result<(), AgentError>,
     pub(crate) wake: Wake<A>,
 }
 
@@ -114,13 +121,18 @@ impl<A: Actor> fmt::Debug for Codec<A> {
 
 impl<A: Durable> Codec<A> {
     pub(crate) const fn new() -> Self {
-        Self { write: write::<A>, wake: wake::<A> }
+        Self { write: write::<A>, merge: merge::<A>, wake: wake::<A> }
     }
 }
 
 fn write<A: Durable>(state: &A::State) -> Result<Snapshot, AgentError> {
     let bytes = Payload::encode(state)?.into_bytes();
     Ok(Snapshot { version: A::VERSION, state: Box::from(&*bytes), marks: Marks::default() })
+}
+
+fn merge<A: Durable>(state: &mut A::State, other: Snapshot) -> Result<(), AgentError> {
+    A::merge(state, read::<A>(other)?);
+    Ok(())
 }
 
 fn wake<A: Durable>(

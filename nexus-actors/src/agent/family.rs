@@ -42,6 +42,8 @@ pub(crate) struct Family {
     supervisor: ArcSwapOption<SupervisorRef>,
     /// Stopped for good: messages make no new agents.
     stopped: AtomicBool,
+    /// Whether its agents are started with its supervisor.
+    eager: AtomicBool,
 }
 
 impl fmt::Debug for Family {
@@ -61,8 +63,9 @@ impl Family {
         hibernate_after: Option<Duration>,
         durable: bool,
     ) -> Self {
-        let (supervisor, stopped) = (ArcSwapOption::empty(), AtomicBool::new(false));
-        Self { index, pattern, template, hibernate_after, durable, supervisor, stopped }
+        let supervisor = ArcSwapOption::empty();
+        let [stopped, eager] = [false, false].map(AtomicBool::new);
+        Self { index, pattern, template, hibernate_after, durable, supervisor, stopped, eager }
     }
 
     /// A supervisor takes over.
@@ -75,6 +78,14 @@ impl Family {
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         self.supervisor.store(None);
+    }
+
+    pub(crate) fn set_eager(&self, eager: bool) {
+        self.eager.store(eager, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_eager(&self) -> bool {
+        self.eager.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

@@ -15,18 +15,20 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::batch::Batch;
 use super::behavior::AgentSpec;
-use super::cell::{AgentCell, Sent};
+use super::cell::{AgentCell, Leaving, Sent};
 use super::durable::{Codec, Durable};
 use super::family::Family;
 use super::hibernate::lifecycle::Phase;
 use super::inbox::{Letter, Letters};
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
+use super::payload::Payload;
 use super::persisted::Persisted;
 use super::reply::{Answer, Fate, ReplyPort, is_refused, listen};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
+use crate::route::travel::{Luggage, TravelError};
 use crate::store::StoreError;
 use crate::supervision::ExitReason;
 use crate::telemetry::{Event, in_span};
@@ -237,6 +239,12 @@ where
                 }
                 Ok(())
             }
+            AgentMessage::Host(HostMessage::Absorb(luggage, reply)) => {
+                let merged = self.absorb(&myself, *luggage, state).await?;
+                // Whoever sent it may be gone.
+                let _ = reply.send(merged);
+                Ok(())
+            }
             AgentMessage::Host(HostMessage::SetLevel(requested, reply)) => {
                 let granted = requested.granted();
                 state.cell.set_level(granted);
@@ -280,6 +288,9 @@ where
         if state.cell.phase() == Phase::Settling {
             return Ok(());
         }
+        if state.cell.leaving() == Leaving::Asked {
+            return self.leave(&myself, state);
+        }
         if state.persisted.is_some() {
             return self.drain_persisted(myself, state).await;
         }
@@ -295,7 +306,7 @@ where
                     looks = 0;
                 }
                 left -= 1;
-                if left == 0 {
+                if left == 0 || cell.leaving() == Leaving::Asked {
                     state.spare = batch.finish();
                     // Fails only when the actor is about to end; its successor wakes itself.
                     let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
@@ -321,7 +332,11 @@ where
     fn hibernate(&self, myself: &ActorRef<AgentMessage>, state: &mut AgentState<A::State>) {
         let (cell, node) = (state.cell.clone(), state.node.clone());
         let Some(codec) = &self.codec else { return };
-        if state.family.is_none() || cell.phase() != Phase::Live || !cell.inbox().seal() {
+        if state.family.is_none()
+            || cell.phase() != Phase::Live
+            || cell.leaving() != Leaving::No
+            || !cell.inbox().seal()
+        {
             return;
         }
         let given = (codec.write)(&state.inner)
@@ -347,6 +362,65 @@ where
         cell.inbox().open();
         // Fails only when the actor is about to end; its successor wakes itself.
         let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
+    }
+
+    /// Writes the state down and ends, for another node to go on. Whatever waits in the inbox goes along.
+    fn leave(
+        &self,
+        myself: &ActorRef<AgentMessage>,
+        state: &mut AgentState<A::State>,
+    ) -> Result<(), ActorProcessingErr> {
+        let (cell, node) = (state.cell.clone(), state.node.clone());
+        if !cell.set_leaving(Leaving::Asked, Leaving::Gone) {
+            return Ok(());
+        }
+        let written = self.codec.as_ref().map(|codec| (codec.write)(&state.inner)).transpose();
+        match written {
+            Ok(snapshot) => {
+                if let Some(mut snapshot) = snapshot {
+                    if let Some(persisted) = &mut state.persisted {
+                        snapshot.marks = persisted.marks.clone();
+                    }
+                    cell.set_snapshot(snapshot);
+                }
+                cell.set_phase(Phase::Settling);
+                myself.stop(Some(ExitReason::Hibernated.stop_text()));
+            }
+            Err(error) => {
+                cell.set_leaving(Leaving::Gone, Leaving::No);
+                let reason = cut(&error.to_string(), REASON_BYTES_MAX).into_owned();
+                node.stays(&cell, TravelError::Unwritable { agent: cell.name.clone(), reason });
+                myself.cast(AgentMessage::Host(HostMessage::Wake))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges another agent's state into this one's.
+    async fn absorb(
+        &self,
+        myself: &ActorRef<AgentMessage>,
+        luggage: Luggage,
+        state: &mut AgentState<A::State>,
+    ) -> Result<Result<(), AgentError>, ActorProcessingErr> {
+        let name = &state.cell.name;
+        if state.cell.phase() == Phase::Settling {
+            let reason = "it is going to sleep, or to another node".into();
+            return Ok(Err(AgentError::Stopped { name: name.to_string(), reason }));
+        }
+        let Some(codec) = &self.codec else {
+            let what = format!("to merge `{name}`: its behavior is not durable");
+            return Ok(Err(AgentError::Unsupported { what }));
+        };
+        let merged = (codec.merge)(&mut state.inner, luggage.snapshot());
+        if merged.is_ok()
+            && let Some(persisted) = &mut state.persisted
+        {
+            let now = state.node.clock().now();
+            persisted.handled(&Request::action("merge", Payload::EMPTY), true, || now);
+            self.save(myself, state).await?;
+        }
+        Ok(merged)
     }
 
     /// Hands the first request of the batch to the behavior and accounts for it, however it ends. `false` if there is none.

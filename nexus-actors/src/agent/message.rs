@@ -8,6 +8,8 @@ use super::level::{Level, LevelGranted};
 use super::payload::Payload;
 use super::reply::ReplyPort;
 use crate::clock::Millis;
+use crate::error::AgentError;
+use crate::route::travel::Luggage;
 use crate::store::Origin;
 use crate::telemetry::TraceContext;
 
@@ -36,6 +38,8 @@ pub enum HostMessage {
     Hibernate,
     /// A checkpoint wants your state written.
     Save,
+    /// Another node had an agent of this name too, and has lost: merge its state into yours.
+    Absorb(Box<Luggage>, RpcReplyPort<Result<(), AgentError>>),
     /// Serve this agent at a level, or the highest there is below it.
     SetLevel(Level, RpcReplyPort<LevelGranted>),
 }

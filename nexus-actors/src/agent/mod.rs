@@ -31,7 +31,7 @@ mod start_test;
 mod tally;
 
 pub use behavior::{AgentSpec, Behaviors};
-pub(crate) use cell::{AgentCell, Sent};
+pub(crate) use cell::{AgentCell, Leaving, Sent};
 pub use cell::{AgentExit, AgentOverview, AgentStatus};
 pub use durable::Durable;
 pub(crate) use durable::Snapshot;

@@ -16,6 +16,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::batch::Batch;
 use super::behavior::AgentSpec;
+use super::cell::Leaving;
 use super::durable::Snapshot;
 use super::host::{Agent, AgentState};
 use super::inbox::Letter;
@@ -129,6 +130,9 @@ where
                 }
             }
             left -= 1;
+            if state.cell.leaving() != Leaving::No {
+                break;
+            }
         }
         Ok(Served::Enough)
     }

@@ -193,7 +193,7 @@ impl Answer {
 
     /// The same for a port: a behavior may keep it for long, and the letter it came with is no more.
     #[inline]
-    fn handled(self) -> Self {
+    pub(crate) fn handled(self) -> Self {
         match self {
             Self::Delivered(_) => Self::Nobody,
             Self::Remote(mut remote) => {

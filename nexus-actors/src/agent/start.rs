@@ -1,5 +1,6 @@
 //! How supervisors start agents: one by one, or a family under a dynamic supervisor of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use ractor::ActorCell;
 use tokio::runtime::Handle;
 
 use super::behavior::AgentSpec;
-use super::cell::AgentCell;
+use super::cell::{AgentCell, Leaving};
 use super::family::{AgentTemplate, Family};
 use super::hibernate::lifecycle::{self, End, Phase};
+use super::id::AgentId;
 use super::name_pattern::NamePattern;
 use crate::node::{DeclareError, Node};
 use crate::route::DeadLetterReason;
@@ -51,6 +53,11 @@ impl StartAgent {
         }
     }
 
+    /// Whether no message comes to this cell any more.
+    fn is_passed_by(&self) -> bool {
+        matches!(self.kin, Kin::Member(_)) && !self.node.is_routed(&self.cell)
+    }
+
     fn spawn_here(&self, supervisor: ActorCell) -> BoxFuture<'static, Result<Started, StartError>> {
         let spec = self.spec();
         let registered = self.node.behaviors().get(&self.cell.behavior);
@@ -81,6 +88,8 @@ impl StartAgent {
     ) -> Result<Started, StartError> {
         let Self { node, cell, .. } = &self;
         match remote.claim(cell.id, &cell.name).await {
+            // It may have come from another node meanwhile, in another cell.
+            Ok(Claimed::Here) if self.is_passed_by() => Err(StartError::Ignored),
             Ok(Claimed::Here) => self.spawn_here(supervisor).await,
             Ok(Claimed::Elsewhere(way)) => {
                 node.send_away(cell, &way);
@@ -95,7 +104,7 @@ impl StartChild for StartAgent {
     fn start(&self, context: StartContext) -> BoxFuture<'static, Result<Started, StartError>> {
         // Two senders may both ask for a new member to be started. If it has ended between the two, its route is gone or leads to
         // another cell, and starting this one would leave an agent that nobody reaches.
-        if matches!(self.kin, Kin::Member(_)) && !self.node.is_routed(&self.cell) {
+        if self.is_passed_by() {
             return Box::pin(async { Err(StartError::Ignored) });
         }
         let supervisor = context.supervisor().clone();
@@ -115,6 +124,9 @@ impl StartChild for StartAgent {
 
     fn exited(&self, reason: &ExitReason) {
         let Self { node, cell, .. } = self;
+        if cell.leaving() == Leaving::Gone {
+            return;
+        }
         if *reason == ExitReason::Hibernated {
             let (agent, state_bytes) = (cell.name.clone(), cell.snapshot_bytes());
             node.events().emit(Event::AgentHibernated { agent, state_bytes });
@@ -126,6 +138,17 @@ impl StartChild for StartAgent {
     }
 
     fn ended(&self) {
+        if !self.node.left(&self.cell) {
+            self.end();
+            // It may have been asked to leave just before.
+            self.node.left(&self.cell);
+        }
+    }
+}
+
+impl StartAgent {
+    /// What becomes of an agent that does not leave for another node.
+    fn end(&self) {
         let Self { node, cell, kin } = self;
         let Kin::Member(family) = kin else {
             node.retire(cell, stop_reason(cell), false);
@@ -269,12 +292,28 @@ impl Node {
     ) -> Result<ChildSpec, DeclareError> {
         let label: Arc<str> = pattern.to_string().into();
         let family = self.declare_family(pattern, template, rules.hibernate_after)?;
+        family.set_eager(rules.eager);
         let spec = SupervisorSpec::dynamic(rules.name, rules.agent)
             .intensity(rules.intensity, rules.period)
             .backoff(rules.backoff);
         let id = spec.name.clone();
         let start = StartFamily { node: self.clone(), family, spec: Arc::new(spec), eager: rules.eager };
         Ok(ChildSpec::new(id, Arc::new(start), ChildRules::supervisor(label)))
+    }
+
+    /// Starts those of `agents` anew that a family starts with its supervisor: the node they lived on is gone. Others come to life with
+    /// their next message.
+    pub async fn revive(&self, agents: BTreeSet<AgentId>) {
+        for family in self.eager_families() {
+            for (count, name) in family.pattern.names().enumerate() {
+                if agents.contains(&AgentId::of(&name))
+                    && let Ok(cell) = self.declare_member(name.into(), &family)
+                {
+                    self.activate(&family, &cell);
+                }
+                breathe(count).await;
+            }
+        }
     }
 
     /// Asks the family's supervisor, if it is up, to give `cell` an actor.

@@ -120,6 +120,29 @@ impl Node {
         format!("{}{}", families[parts.family as usize].pattern.prefix(), parts.key)
     }
 
+    /// The name of an agent that is here, awake, asleep or about to leave.
+    #[must_use]
+    pub fn agent_name(&self, id: AgentId) -> Option<Arc<str>> {
+        if let Some(cell) = self.routes().get(id) {
+            return Some(cell.name.clone());
+        }
+        self.dormant(id).map(|(_, name, _)| name.into())
+    }
+
+    /// The names, in order, of the members of families that are here, awake or asleep. Looks at all agents.
+    #[must_use]
+    pub fn member_names(&self) -> Vec<Arc<str>> {
+        let awake = self.routes().cells().into_iter().map(|cell| cell.name.clone());
+        let mut names: Vec<Arc<str>> = awake.filter(|name| self.family_of(name).is_some()).collect();
+        names.extend(self.dormant_names(|_| true).into_iter().map(Arc::from));
+        names.sort_unstable();
+        names
+    }
+
+    pub(crate) fn eager_families(&self) -> Vec<Arc<Family>> {
+        self.inner.families.read().iter().filter(|family| family.is_eager()).cloned().collect()
+    }
+
     pub(crate) fn family_of(&self, name: &str) -> Option<Arc<Family>> {
         self.inner.families.read().iter().find(|family| family.pattern.matches(name)).cloned()
     }
@@ -148,9 +171,15 @@ impl Node {
 
     /// A route came or went: groups have the agents that have routes.
     pub(crate) fn follow_groups(&self, cell: &AgentCell) {
-        self.inner.groups.follow(&cell.name, || match self.routes().get(cell.id) {
+        self.follow_groups_named(&cell.name);
+    }
+
+    /// The same, by the agent's name.
+    pub(crate) fn follow_groups_named(&self, name: &Arc<str>) {
+        let id = AgentId::of(name);
+        self.inner.groups.follow(name, || match self.routes().get(id) {
             Some(cell) => Membership::Awake(cell),
-            None if self.routes().contains(cell.id) => Membership::Asleep,
+            None if self.routes().contains(id) => Membership::Asleep,
             None => Membership::Gone,
         });
     }
@@ -180,7 +209,7 @@ impl Node {
 
     /// Whether messages to the agent's name still reach this cell.
     pub(crate) fn is_routed(&self, cell: &Arc<AgentCell>) -> bool {
-        self.routes().read(cell.id).is_some_and(|present| Arc::ptr_eq(&present, cell))
+        self.routes().belongs_to(cell)
     }
 
     /// The agent has ended for good: what waits in its inbox becomes dead letters. With `forget` its route goes too, so that a

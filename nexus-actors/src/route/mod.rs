@@ -5,11 +5,14 @@
 pub mod balance;
 mod dead_letter;
 mod group;
+mod halt;
 mod live;
+mod passage;
 pub mod remote;
 mod send;
 mod send_group;
 mod table;
+pub mod travel;
 
 pub use dead_letter::{DeadLetter, DeadLetterReason, DeadLetters};
 pub(crate) use group::{Group, Groups, Membership};

@@ -26,6 +26,9 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
 
     /// The agent has ended for good. One that sleeps has not.
     fn release(&self, id: AgentId);
+
+    /// The way to the node of this name.
+    fn way_to(&self, node: &str) -> Option<Arc<dyn Way>>;
 }
 
 /// What becomes of an agent that is to be started here.
@@ -41,6 +44,10 @@ pub enum Claimed {
 pub trait Way: fmt::Debug + Send + Sync + 'static {
     /// Takes `parcel` for the agent. Parcels of one sender to one agent keep their order.
     fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded;
+
+    /// Sends a fence after the agent's parcels: `asker` hears when all before it have arrived where the agent lives, or that the way is
+    /// lost or has no room for it.
+    fn fence(&self, to: AgentId, asker: Asker);
 
     /// Messages that wait for that node, and how many may.
     fn queue(&self) -> (u64, u64);
@@ -92,11 +99,24 @@ impl Parcel {
     /// Its asker. The request has been written down.
     #[must_use]
     pub fn into_asker(self) -> Asker {
-        Asker(self.0.answer)
+        // One of another node has its credit back: the letter is on its way.
+        Asker(self.0.answer.handled())
+    }
+
+    pub(super) const fn of(letter: Letter) -> Self {
+        Self(letter)
+    }
+
+    pub(super) fn into_letter(self) -> Letter {
+        self.0
     }
 }
 
 impl Asker {
+    pub(super) const fn of(answer: Answer) -> Self {
+        Self(answer)
+    }
+
     /// Whether nobody waits any more.
     #[must_use]
     pub fn is_gone(&self) -> bool {
@@ -255,6 +275,10 @@ impl Node {
     /// whatever the cluster would say by then, until the node is lost. Else letters could overtake each other.
     pub(super) fn seek<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Result<Sent, Letter> {
         let Some(remote) = self.remote_slot().get() else { return Err(letter) };
+        // Between the look at halts and the one at ways it may have come to a halt.
+        if self.routes().halt(to.id()).is_some() {
+            return Ok(self.try_deliver(to, letter));
+        }
         let Some(way) = remote.way(to.id(), to.name()) else { return Err(letter) };
         // Names that no family has are not worth an entry: anybody can invent them.
         let known = to.name().is_none_or(|name| self.family_of(name).is_some());
@@ -342,13 +366,17 @@ impl Node {
 
     /// Counts a message for which there is no room on its way to another node. `None` if its agent is no other node's.
     pub(super) fn remote_overloaded<T: Target + ?Sized>(&self, to: &T) -> Option<AgentError> {
-        let (queued, limit) = self.way(to)?.queue();
+        let halted = self.routes().halt(to.id()).filter(|halt| halt.way().is_none()).map(|halt| halt.queue());
+        let (queued, limit) = halted.or_else(|| Some(self.way(to)?.queue()))?;
         self.count_remote_rejected();
         Some(AgentError::Overloaded { queued, limit, shed_below_percent: None })
     }
 
     /// Waits for room on the way to the agent's node. Returns at once if it is no other node's.
     pub(super) async fn remote_room<T: Target + ?Sized>(&self, to: &T) {
+        if let Some(halt) = self.routes().halt(to.id()).filter(|halt| halt.way().is_none()) {
+            return halt.room().await;
+        }
         let room = self.way(to).map(|way| way.room());
         if let Some(room) = room {
             room.await;
@@ -356,7 +384,8 @@ impl Node {
     }
 
     fn way<T: Target + ?Sized>(&self, to: &T) -> Option<Arc<dyn Way>> {
-        let kept = self.routes().way(to.id());
+        let passing = self.routes().halt(to.id()).and_then(|halt| halt.way());
+        let kept = passing.or_else(|| self.routes().way(to.id()));
         kept.or_else(|| self.remote_slot().get()?.way(to.id(), to.name()))
     }
 

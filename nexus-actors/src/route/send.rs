@@ -184,7 +184,7 @@ impl Node {
         if let Some(cell) = self.routes().read(to.id()) {
             return cell.push(letter, self.dead_letters());
         }
-        self.make(to, letter)
+        self.halted(to, letter, false).unwrap_or_else(|letter| self.make(to, letter))
     }
 
     /// No route: perhaps it is a group's name, or another node has the agent.
@@ -193,6 +193,10 @@ impl Node {
         if let Some(group) = group_of(to) {
             return self.offer_to_group(group, letter);
         }
+        let letter = match self.halted(to, letter, true) {
+            Ok(sent) => return sent,
+            Err(letter) => letter,
+        };
         let letter = match self.along(to, letter) {
             Ok(sent) => return sent,
             Err(letter) => letter,
@@ -213,11 +217,11 @@ impl Node {
                 let route = self.routes().read(cell.id);
                 let sent = match route {
                     Some(present) => present.push(letter, self.dead_letters()),
-                    None => {
+                    None => self.halted(to, letter, false).unwrap_or_else(|letter| {
                         let reason = DeadLetterReason::AgentStopped;
                         let error = AgentError::Stopped { name: display(to), reason: reason.to_string() };
                         Sent::Failed(self.unroutable(to, letter, error, reason))
-                    }
+                    }),
                 };
                 self.activate(&family, &cell);
                 sent

@@ -3,11 +3,12 @@
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use super::halt::Halt;
 use super::live::Live;
 use super::remote::Way;
 use crate::agent::{AgentCell, AgentId, Letter, Record, Tally};
@@ -36,7 +37,7 @@ impl Hasher for KeyHasher {
 
 /// Where an agent is.
 #[derive(Debug)]
-enum Route {
+pub(super) enum Route {
     /// It has an inbox here.
     Local(Arc<AgentCell>),
     /// Its state lies here; a message wakes it.
@@ -46,12 +47,18 @@ enum Route {
 /// Every agent known to this node.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    routes: DashMap<u128, Route, BuildHasherDefault<KeyHasher>>,
-    dormant: AtomicUsize,
+    pub(super) routes: DashMap<u128, Route, BuildHasherDefault<KeyHasher>>,
+    pub(super) dormant: AtomicUsize,
     /// Routes to other nodes. Apart, so that they cost those of this node nothing.
-    ways: DashMap<u128, Arc<dyn Way>, BuildHasherDefault<KeyHasher>>,
+    pub(super) ways: DashMap<u128, Arc<dyn Way>, BuildHasherDefault<KeyHasher>>,
+    /// Where letters wait for agents that are between two places. Of the three tables one is locked after the other: routes, halts, ways.
+    pub(super) halts: DashMap<u128, Arc<Halt>, BuildHasherDefault<KeyHasher>>,
+    /// How many there are: looked at before the table is.
+    pub(super) halts_open: AtomicUsize,
+    /// Letters in these.
+    pub(super) halted: Arc<AtomicU64>,
     /// The local ones, for looks at all of them: sleepers cost such a look nothing.
-    live: Live,
+    pub(super) live: Live,
 }
 
 impl RouteTable {
@@ -145,6 +152,8 @@ impl RouteTable {
                     (cell, true)
                 }
             },
+            // Nobody is made of an agent that is between two places: whoever asks finds no route.
+            Entry::Vacant(_) if self.halts.contains_key(&id.get()) => (Arc::new(make(None)), false),
             Entry::Vacant(entry) => {
                 let cell = Arc::new(make(None));
                 self.live.insert(cell.clone());
@@ -178,6 +187,16 @@ impl RouteTable {
             entry.insert(Route::Dormant(record));
             self.dormant.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The cell is to be seen by whoever looks at all.
+    pub(super) fn note_live(&self, cell: &Arc<AgentCell>) {
+        self.live.insert(cell.clone());
+    }
+
+    /// The cell is not to be seen any more.
+    pub(super) fn forget_live(&self, cell: &AgentCell) {
+        self.live.remove(cell);
     }
 
     /// Removes the route if it still leads to `cell`.
@@ -229,7 +248,7 @@ impl Route {
         }
     }
 
-    fn leads_to(&self, cell: &AgentCell) -> bool {
+    pub(super) fn leads_to(&self, cell: &AgentCell) -> bool {
         self.local().is_some_and(|present| std::ptr::eq(&raw const **present, cell))
     }
 }

@@ -108,7 +108,12 @@ impl Engine {
             {
                 let mut agents = transaction.open_table(AGENTS)?;
                 for (name, write) in &changes.agents {
-                    agents.insert(&**name, &*write.record)?;
+                    // An empty record is that of an agent that lives elsewhere now.
+                    if write.record.is_empty() {
+                        agents.remove(&**name)?;
+                    } else {
+                        agents.insert(&**name, &*write.record)?;
+                    }
                 }
                 let mut feeds = transaction.open_table(FEEDS)?;
                 for (name, row) in &changes.feeds {

@@ -292,6 +292,19 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets an agent that lives on another node now, sooner or later, also after failures. What cannot be queued stays: it is found out
+    /// to be old when it is to wake.
+    pub(crate) fn erase(&self, name: &Arc<str>) {
+        let write = Write { record: Arc::from([]), keep: true };
+        match self.inner.core.lock().write(name.clone(), write, None) {
+            Ok(()) => {}
+            Err(error) => {
+                return tracing::warn!(agent = %name, %error, "its record in the store of its former node stays");
+            }
+        }
+        self.nudge();
+    }
+
     /// The same, and waits for room.
     ///
     /// # Errors

@@ -138,6 +138,32 @@ pub enum Event {
         /// The exit that was one too many, with its causes.
         reason: ExitReason,
     },
+    /// An agent of this node lives on another one now.
+    #[serde(rename = "agent.moved")]
+    AgentMoved {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// Where it lives.
+        to: Arc<str>,
+    },
+    /// Two nodes ran an agent, and this one's went on: the other one's state was merged into it.
+    #[serde(rename = "agent.merged")]
+    AgentMerged {
+        /// The agent's name.
+        agent: Arc<str>,
+        /// Where it has stopped.
+        loser: Arc<str>,
+    },
+    /// Two nodes ran an agent, and it was decided who goes on.
+    #[serde(rename = "agent.duplicate")]
+    AgentDuplicate {
+        /// The agent's name, or its key where only that is known.
+        agent: Arc<str>,
+        /// Where it goes on.
+        winner: Arc<str>,
+        /// Where it stops.
+        loser: Arc<str>,
+    },
     /// An idle agent went to sleep: its state is written down, its actor has ended.
     #[serde(rename = "agent.hibernated")]
     AgentHibernated {
@@ -301,6 +327,9 @@ impl Event {
             Self::RestartDelayed { .. } => "supervision.restart_delayed",
             Self::ChildUnresponsive { .. } => "supervision.child_unresponsive",
             Self::Escalated { .. } => "supervision.escalated",
+            Self::AgentMoved { .. } => "agent.moved",
+            Self::AgentMerged { .. } => "agent.merged",
+            Self::AgentDuplicate { .. } => "agent.duplicate",
             Self::AgentHibernated { .. } => "agent.hibernated",
             Self::AgentNotHibernated { .. } => "agent.not_hibernated",
             Self::AgentWakeFailed { .. } => "agent.wake_failed",

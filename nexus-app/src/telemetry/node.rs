@@ -61,6 +61,7 @@ pub(crate) const fn status_name(status: AgentStatus) -> &'static str {
         AgentStatus::Down => "down",
         AgentStatus::Stopped => "stopped",
         AgentStatus::Dormant => "dormant",
+        AgentStatus::Moving => "moving",
     }
 }
 

@@ -138,6 +138,11 @@ impl Directory {
         self.cast(Input::Stale { id, node });
     }
 
+    /// The agent is known to have moved to `node`.
+    pub fn learn(&self, id: AgentId, node: NodeId) {
+        self.cast(Input::Learned { id, node });
+    }
+
     /// Membership has another view.
     pub fn ring_changed(&self, ring: Arc<Ring>) {
         self.cast(Input::RingChanged(ring));

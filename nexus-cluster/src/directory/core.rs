@@ -75,6 +75,13 @@ pub enum Input {
         /// The node that does not have it.
         node: NodeId,
     },
+    /// The agent is known to have moved there.
+    Learned {
+        /// Which agent.
+        id: AgentId,
+        /// Where it lives.
+        node: NodeId,
+    },
     /// What the behavior says to [`News::Merge`]: who goes on, or `None` if it does not care.
     Judged {
         /// Which agent.
@@ -293,6 +300,11 @@ impl Core {
             Input::Unregister { id } => self.unregister(now, id),
             Input::Lookup { request, id } => self.lookup(now, request, id),
             Input::Stale { id, node } => self.stale(id, &node),
+            Input::Learned { id, node } => {
+                if let Some(place) = self.place_of(&node) {
+                    self.cache_answer(now, id, place);
+                }
+            }
             Input::Judged { id, winner } => self.on_judged(now, id, winner.as_ref()),
             Input::Message { from, message } => self.on_message(now, &from, message),
         }

@@ -14,11 +14,14 @@ use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
 
+use super::REPORT_KEY;
 use super::places::Places;
 use super::standing::Standing;
 use crate::NodeName;
 use crate::directory::Directory;
+use crate::gossip::{GossipHandle, Urgency};
 use crate::membership::{Member, MembershipEvent, MembershipHandle, PartitionState};
+use crate::migrate::{Migration, Report};
 use crate::ring::{self, Ring};
 use crate::transport::{Carrier, CloseReason, Gateway};
 
@@ -28,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const CLAIMED_AT_ONCE: usize = 64;
 /// Routes to agents of other nodes that are kept although nothing is under way.
 const WAYS_MAX: usize = 100_000;
+/// Looks between two reports to the others.
+const LOOKS_PER_REPORT: u64 = 20;
 /// Looks between two at the routes.
 const LOOKS_PER_SWEEP: u64 = 200;
 /// A member's usual share, in hundredths.
@@ -42,6 +47,8 @@ pub(super) struct CoordinatorArgs {
     pub(super) membership: MembershipHandle,
     pub(super) directory: Directory,
     pub(super) places: Arc<Places>,
+    pub(super) gossip: GossipHandle,
+    pub(super) migration: Migration,
     /// Members there must be before the node has joined.
     pub(super) needed: usize,
     pub(super) standing: Arc<watch::Sender<Standing>>,
@@ -76,6 +83,8 @@ pub(super) struct State {
     /// Agents that were here before and are not claimed yet; `None` before that has begun.
     unclaimed: Option<usize>,
     looks: u64,
+    /// What was last told of this node.
+    told: Option<Report>,
 }
 
 impl Coordinator {
@@ -113,6 +122,7 @@ impl Actor for Coordinator {
             joined,
             unclaimed: None,
             looks: 0,
+            told: None,
             args,
         };
         state.draw();
@@ -175,6 +185,7 @@ impl State {
     /// Draws the ring anew if somebody has come or gone.
     fn draw(&mut self) {
         let own = self.args.membership.me();
+        self.args.places.set_members(self.members.values().chain([&own]).cloned().collect());
         let members = self.members.values().chain([&own]).map(|member| ring::Member {
             node: member.id().clone(),
             weight: u16::try_from(member.metadata().weight.div_ceil(USUAL_WEIGHT)).unwrap_or(u16::MAX),
@@ -193,10 +204,30 @@ impl State {
         self.looks += 1;
         self.give_up();
         self.stand(myself);
+        self.report();
         if self.looks.is_multiple_of(LOOKS_PER_SWEEP) {
             self.args.node.forget_ways(WAYS_MAX);
         }
         myself.send_after(LOOK, || CoordinatorMsg::Look);
+    }
+
+    /// Tells the others of this node: at once whether it takes agents, the rest now and then.
+    fn report(&mut self) {
+        let report = self.args.migration.report();
+        let urgent = self.told.as_ref().is_none_or(|told| told.drain.draining != report.drain.draining);
+        if self.told.as_ref() == Some(&report) || !(urgent || self.looks.is_multiple_of(LOOKS_PER_REPORT)) {
+            return;
+        }
+        // Numbers and texts: there is nothing in it that could not be encoded.
+        let Ok(value) = rmp_serde::to_vec_named(&report) else { return };
+        self.told = Some(report);
+        let gossip = self.args.gossip.clone();
+        let urgency = if urgent { Urgency::Urgent } else { Urgency::Routine };
+        tokio::spawn(async move {
+            if let Ok(Err(error)) = gossip.write(REPORT_KEY, Some(value.into()), urgency).await {
+                tracing::warn!(%error, "what this node tells of itself is not told");
+            }
+        });
     }
 
     /// Says where the node stands, and begins to claim its agents when it has joined.

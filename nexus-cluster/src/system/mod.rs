@@ -5,6 +5,7 @@
 //!   ├── membership     who is there
 //!   ├── gossip         what they say of themselves
 //!   ├── directory      which agent is where
+//!   ├── migration      agents that move
 //!   └── coordinator    ring, losses, readiness
 //! ```
 //!
@@ -43,11 +44,18 @@ use crate::gossip::{GossipConfig, GossipHandle, GossipSetup};
 use crate::membership::{
     Member, MembershipConfig, MembershipError, MembershipHandle, MembershipSetup, Metadata,
 };
+use crate::migrate::{self, Migration, MigrationConfig, MoveError, Progress};
 use crate::ring::Ring;
-use crate::transport::{Carrier, ControlEvent, Exchange, Gateway, LinkConfig, Service};
-use crate::{NodeId, OutOfRange};
+use crate::transport::{
+    Carrier, ControlError, ControlEvent, ControlLane as _, Exchange, Gateway, LinkConfig, Service,
+};
+use crate::{NodeId, NodeName, OutOfRange};
 
+pub use self::places::Placements;
 pub use self::standing::Standing;
+
+/// The key under which nodes tell of themselves.
+const REPORT_KEY: &str = "node";
 
 /// What a node needs to be one of several.
 #[derive(Clone, Debug)]
@@ -69,6 +77,10 @@ pub struct ClusterSetup {
     /// See `membership`.
     pub directory: DirectoryConfig,
     /// See `membership`.
+    pub migration: MigrationConfig,
+    /// Where agents start.
+    pub placement: Placements,
+    /// See `membership`.
     pub link: LinkConfig,
 }
 
@@ -87,6 +99,8 @@ impl ClusterSetup {
             membership: MembershipConfig::default(),
             gossip: GossipConfig::default(),
             directory: DirectoryConfig::default(),
+            migration: MigrationConfig::default(),
+            placement: Placements::new(),
             link: LinkConfig::default(),
         }
     }
@@ -104,6 +118,9 @@ pub enum ClusterError<E> {
     /// A parameter of gossip.
     #[error("gossip: {0}")]
     Gossip(#[from] OutOfRange),
+    /// A parameter of migration.
+    #[error("migration: {0}")]
+    Migration(OutOfRange),
     /// A parameter of the directory.
     #[error("directory: {0}")]
     Directory(#[from] DirectoryConfigError),
@@ -116,12 +133,14 @@ pub struct Cluster {
 }
 
 struct Inner {
+    me: NodeId,
     node: Node,
     gateway: Arc<Gateway>,
     carrier: Arc<dyn Carrier>,
     membership: MembershipHandle,
     gossip: GossipHandle,
     directory: Directory,
+    migration: Migration,
     places: Arc<Places>,
     standing: watch::Receiver<Standing>,
     child: ChildSpec,
@@ -147,20 +166,35 @@ impl Cluster {
         setup: ClusterSetup,
         carrier: impl FnOnce(Arc<dyn Exchange>) -> Result<Arc<C>, E>,
     ) -> Result<Self, ClusterError<E>> {
-        let ClusterSetup { node, me, metadata, seeds, expect, membership, gossip, directory, link } = setup;
+        let ClusterSetup {
+            node,
+            me,
+            metadata,
+            seeds,
+            expect,
+            membership,
+            gossip,
+            directory,
+            migration,
+            placement,
+            link,
+        } = setup;
         let (clock, seed) = (*node.clock(), node.seed());
         let own = metadata.address.clone();
         let alone = seeds.iter().all(|seed| *seed == own);
         let (told, standing) = watch::channel(Standing::Joining { members: 1, expected: expect.max(1) });
 
-        let places = Arc::new(Places::new(me.clone(), standing.clone(), node.events().clone()));
+        let places = Arc::new(Places::new(me.clone(), node.clone(), placement, standing.clone()));
         let gateway = Gateway::new(node.clone(), Arc::new(places.clone()), link);
         let carrier: Arc<dyn Carrier> = carrier(gateway.clone()).map_err(ClusterError::Carrier)?;
         let handle = MembershipHandle::new(Member::new(me.clone(), metadata));
         let gossip_handle = GossipHandle::default();
-        let directory = Directory::new(me, directory, clock, gateway.clone(), places.clone())?;
-        places.bind(directory.clone());
-        register(&gateway, &handle, &gossip_handle, &directory);
+        let directory = Directory::new(me.clone(), directory, clock, gateway.clone(), places.clone())?;
+        let migration =
+            Migration::new(me.clone(), migration, node.clone(), directory.clone(), gateway.clone(), &handle)
+                .map_err(ClusterError::Migration)?;
+        places.bind(directory.clone(), migration.clone(), &gossip_handle);
+        register(&gateway, &handle, &gossip_handle, &directory, &migration);
 
         let members = MembershipSetup {
             handle: handle.clone(),
@@ -186,6 +220,8 @@ impl Cluster {
             membership: handle.clone(),
             directory: directory.clone(),
             places: places.clone(),
+            gossip: gossip_handle.clone(),
+            migration: migration.clone(),
             needed: expect.max(if alone { 1 } else { 2 }),
             standing: Arc::new(told),
             actor: Arc::default(),
@@ -195,11 +231,24 @@ impl Cluster {
             .child(members.child()?)
             .child(gossips.child()?)
             .child(directory.child())
+            .child(migration.child())
             .child(Coordinator::child(args));
         let child = ChildSpec::supervisor(spec);
         let membership = handle;
         let gossip = gossip_handle;
-        let inner = Inner { node, gateway, carrier, membership, gossip, directory, places, standing, child };
+        let inner = Inner {
+            me,
+            node,
+            gateway,
+            carrier,
+            membership,
+            gossip,
+            directory,
+            migration,
+            places,
+            standing,
+            child,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -245,6 +294,52 @@ impl Cluster {
         &self.inner.directory
     }
 
+    /// Moves an agent of this node to the node called `to`. Answers the bytes of its state, once it lives there and nothing is on its way to
+    /// it by way of this node any more.
+    ///
+    /// # Errors
+    /// As [`Migration::migrate`].
+    pub async fn migrate(&self, agent: &str, to: &NodeName) -> Result<u64, MoveError> {
+        let ring = self.ring();
+        let node = ring.place(to).map(|place| ring.members()[place].node.clone());
+        let node = node.ok_or_else(|| MoveError::NoMember { node: to.clone() })?;
+        self.inner.migration.migrate(agent, node).await
+    }
+
+    /// Asks the node called `node` to move everything off and to take no agents until that is called off with `on: false`. It begins
+    /// at once; [`drained`](Self::drained) says how far it is. To ask again does no harm.
+    ///
+    /// # Errors
+    /// It is not connected: nothing was asked.
+    pub fn drain(&self, node: &NodeName, on: bool) -> Result<(), ControlError> {
+        let migration = &self.inner.migration;
+        match (*node == self.inner.me.name, on) {
+            (true, true) => migration.begin_drain(),
+            (true, false) => migration.undrain(),
+            (false, _) => {
+                let message = migrate::Message::Drain { on };
+                self.inner.gateway.send(node, Service::Migration, message.encode())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How far the drain of `node` is, as it last said: of this one at any time, of others by gossip, without the reasons. `None` if it
+    /// has said nothing.
+    #[must_use]
+    pub fn drained(&self, node: &NodeName) -> Option<Progress> {
+        if *node == self.inner.me.name {
+            return Some(self.inner.migration.progress().borrow().clone());
+        }
+        self.inner.places.report(node).map(|report| report.drain)
+    }
+
+    /// Agents that move.
+    #[must_use]
+    pub fn migration(&self) -> &Migration {
+        &self.inner.migration
+    }
+
     /// Who is responsible for what, as this node sees it now.
     #[must_use]
     pub fn ring(&self) -> Arc<Ring> {
@@ -265,9 +360,17 @@ impl Cluster {
 }
 
 /// Hands what comes on the control lane to the actors.
-fn register(gateway: &Gateway, membership: &MembershipHandle, gossip: &GossipHandle, directory: &Directory) {
+fn register(
+    gateway: &Gateway,
+    membership: &MembershipHandle,
+    gossip: &GossipHandle,
+    directory: &Directory,
+    migration: &Migration,
+) {
     let (membership, gossip, directory) = (membership.clone(), gossip.clone(), directory.clone());
+    let migration = migration.clone();
     gateway.register(Service::Membership, Arc::new(move |event: ControlEvent| membership.control(event)));
     gateway.register(Service::Gossip, Arc::new(move |event: ControlEvent| gossip.control(event)));
     gateway.register(Service::Directory, Arc::new(move |event: ControlEvent| directory.control(event)));
+    gateway.register(Service::Migration, Arc::new(move |event: ControlEvent| migration.control(event)));
 }

@@ -50,6 +50,9 @@ fn read_all(bytes: &Bytes) -> Result<usize, String> {
     for decoded in envelope::decode(&frame.body, Duration::from_millis(frame.header.age_ms.into())) {
         let envelope = decoded.map_err(|error| error.to_string())?;
         match envelope.kind {
+            envelope::Kind::Fence => {
+                let _ = envelope::read_fence(envelope.content);
+            }
             Kind::Tell | Kind::Ask => {
                 envelope::read_request(envelope.content, &frame.body).map_err(|error| error.to_string())?;
             }

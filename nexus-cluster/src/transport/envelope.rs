@@ -1,7 +1,7 @@
 //! Envelopes: what agents say to each other, one after the other in the body of a [frame](super::frame). Pure.
 //!
 //! ```text
-//! 0   kind     1   tell, ask, reply, cancel, part
+//! 0   kind     1   tell, ask, reply, cancel, part, fence
 //! 1   request  8   number of the ask that this is, answers or cancels, or of the envelope that this is a part of; else 0
 //! 9   deadline 4   milliseconds left when the frame was opened; 0 for none
 //! 13  length   4   of the content that follows
@@ -9,7 +9,7 @@
 //!
 //! A tell's or ask's content is its target (a length and a name, or a zero and the 16 bytes of an [`AgentId`]), the operation, the key,
 //! hints and trace if there are any, and to the end the payload, which is MessagePack already. The header and the parts of a request are laid by hand:
-//! the payload is never encoded a second time. A reply's content is a payload or an error. A part's is a stretch of an envelope that is
+//! the payload is never encoded a second time. A fence's content is the 16 bytes of an [`AgentId`]. A reply's content is a payload or an error. A part's is a stretch of an envelope that is
 //! larger than a frame; parts of one envelope follow each other, so that a receiver puts one together at a time.
 
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub enum Kind {
     Cancel = 4,
     /// A stretch of a large envelope.
     Part = 5,
+    /// Answered when all before it, of the sender to an agent, has come where the agent lives.
+    Fence = 6,
 }
 
 /// Why a body is no sequence of envelopes. The connection has a broken or hostile end.
@@ -134,6 +136,7 @@ fn split(bytes: &[u8], age: Duration) -> Result<Envelope<'_>, EnvelopeError> {
         3 => Kind::Reply,
         4 => Kind::Cancel,
         5 => Kind::Part,
+        6 => Kind::Fence,
         unknown => return Err(EnvelopeError::Kind(unknown)),
     };
     let length = u32_at(bytes, 13) as usize;
@@ -241,6 +244,20 @@ pub fn read_request<'a>(content: &'a [u8], body: &Bytes) -> Result<(Address<'a>,
         }
     }
     Ok((address, request))
+}
+
+/// Appends the content of a fence.
+pub fn write_fence(out: &mut Vec<u8>, id: AgentId) {
+    out.extend_from_slice(&id.get().to_le_bytes());
+}
+
+/// The agent that a fence is for.
+///
+/// # Errors
+/// [`EnvelopeError::Content`].
+pub fn read_fence(content: &[u8]) -> Result<AgentId, EnvelopeError> {
+    let key = <[u8; 16]>::try_from(content).map_err(|_| EnvelopeError::Content("target"))?;
+    Ok(AgentId::from_key(u128::from_le_bytes(key)))
 }
 
 /// The reply in `content`, which lies in `body`.

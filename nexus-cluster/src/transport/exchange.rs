@@ -11,7 +11,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use nexus_actors::agent::AgentId;
-use nexus_actors::route::remote::{Claimed, Forwarded, Parcel, Remote, Way};
+use nexus_actors::route::remote::{Asker, Claimed, Forwarded, Parcel, Remote, Way};
 use nexus_actors::{AgentError, Node};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -194,6 +194,11 @@ impl Remote for Outside {
         .boxed()
     }
 
+    fn way_to(&self, node: &str) -> Option<Arc<dyn Way>> {
+        let gateway = self.0.upgrade()?;
+        Some(gateway.link(&node.parse().ok()?))
+    }
+
     fn release(&self, id: AgentId) {
         if let Some(gateway) = self.0.upgrade() {
             gateway.table.release(id);
@@ -202,6 +207,10 @@ impl Remote for Outside {
 }
 
 impl Way for Link {
+    fn fence(&self, to: AgentId, asker: Asker) {
+        Self::fence(self, to, asker);
+    }
+
     fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded {
         Self::forward(self, to, name, parcel)
     }

@@ -186,6 +186,9 @@ fn subject(event: &Event) -> &str {
         | Event::AgentHibernated { agent, .. }
         | Event::AgentNotHibernated { agent, .. }
         | Event::AgentWakeFailed { agent, .. }
+        | Event::AgentMoved { agent, .. }
+        | Event::AgentMerged { agent, .. }
+        | Event::AgentDuplicate { agent, .. }
         | Event::AgentIntelligenceAdapted { agent, .. }
         | Event::RequestRefused { agent, .. } => agent,
         Event::ChildStarted { child, .. }

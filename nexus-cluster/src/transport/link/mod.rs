@@ -171,6 +171,33 @@ impl Link {
         Forwarded::Taken
     }
 
+    /// Sends a fence behind what was sent to the agent; `asker` hears when it has passed, or why it has not.
+    pub(super) fn fence(&self, to: AgentId, asker: Asker) {
+        let now = self.node.clock().now();
+        let mut out = self.out.lock();
+        // As short as a reply, and there is one for each agent that moves.
+        let refused = match out.core.admit(envelope::HEADER_BYTES, true) {
+            Ok(()) => None,
+            Err(Refused::Lost(reason)) => Some(self.lost_error(&reason)),
+            Err(Refused::Full { queued, limit }) => {
+                Some(AgentError::Overloaded { queued, limit, shed_below_percent: None })
+            }
+        };
+        if let Some(error) = refused {
+            drop(out);
+            return asker.answer(Err(error));
+        }
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let first = out.core.push(now, |out| {
+            envelope::encode(out, Kind::Fence, number, None, |out| envelope::write_fence(out, to));
+        });
+        out.pending.insert(number, asker);
+        drop(out);
+        if first {
+            self.work.notify_one();
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "an envelope's header has as many fields")]
     fn write(
         &self,
@@ -406,6 +433,13 @@ impl Link {
                 };
                 // Counted and answered there, whatever it is.
                 let _ = self.node.receive(&to, request, receipt, ticket, reject);
+            }
+            Kind::Fence => {
+                let agent = envelope::read_fence(envelope.content).map_err(|error| error.to_string())?;
+                match self.serve(envelope.number, session) {
+                    Ok(ticket) => self.node.receive_fence(agent, ticket),
+                    Err(busy) => self.reply(envelope.number, session, Err(busy)),
+                }
             }
             Kind::Reply => {
                 let reply =

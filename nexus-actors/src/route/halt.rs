@@ -1,0 +1,234 @@
+//! Letters for an agent that is between two places: they wait here, in order, until it is known where they go.
+//!
+//! There are three kinds of halts. At the node that an agent *leaves*, everything waits. At the node where it *arrives*, what other nodes send
+//! goes to it as soon as it is there; what this node's own agents send waits until all they sent before, by way of the old place, has come.
+//! At any other node whose agents have sent to it, everything waits that is sent while they *turn* to the new place, for the same reason.
+//!
+//! A [fence](Item::Fence) is queued and sent like a letter, and answered where the agent is: all letters before it have arrived then.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::DeadLetters;
+use super::remote::Way;
+use super::travel::Outcome;
+use crate::agent::{AgentCell, Answer, Letter, Payload, Sent};
+
+/// What waits.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// A message.
+    Letter(Letter),
+    /// Answered when all before it have arrived.
+    Fence(Answer),
+}
+
+/// Whose letters wait.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Of an agent that leaves this node: what has its inbox until it has ended.
+    Leaving(Arc<AgentCell>),
+    /// Of an agent that comes; with its cell once it is here.
+    Arriving(Option<Arc<AgentCell>>),
+    /// Of an agent elsewhere, or of one that has left.
+    Turning,
+    /// The same, and all that waited has gone this way: what comes follows.
+    Passing(Arc<dyn Way>),
+}
+
+/// What becomes of a letter that comes to a halt.
+pub(crate) enum Halted {
+    /// As with any inbox.
+    Sent(Sent),
+    /// It is to go this way.
+    Along(Arc<dyn Way>, Letter),
+}
+
+/// See the module. Senders push under the lock of the route's entry, so that nobody pushes once the entry leads elsewhere.
+#[derive(Debug)]
+pub(crate) struct Halt {
+    limit: u64,
+    state: Mutex<State>,
+    /// Letters at all halts of the node, for its tally.
+    waiting: Arc<AtomicU64>,
+    /// Who hears how the leaving of an agent ended.
+    ended: Mutex<Option<oneshot::Sender<Outcome>>>,
+    room: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    stop: Stop,
+    items: VecDeque<Item>,
+    /// Of this node's own senders, to an agent that arrives.
+    own: VecDeque<Item>,
+}
+
+impl Halt {
+    pub(crate) fn new(stop: Stop, limit: u64, waiting: Arc<AtomicU64>) -> Self {
+        let state = State { stop, items: VecDeque::new(), own: VecDeque::new() };
+        Self { limit, state: Mutex::new(state), waiting, ended: Mutex::default(), room: Notify::new() }
+    }
+
+    /// `sender` hears how the leaving of the agent ends.
+    pub(crate) fn on_left(&self, sender: oneshot::Sender<Outcome>) {
+        *self.ended.lock() = Some(sender);
+    }
+
+    /// It has ended.
+    pub(crate) fn has_left(&self, outcome: Outcome) {
+        if let Some(sender) = self.ended.lock().take() {
+            // Whoever moved it may have stopped.
+            let _ = sender.send(outcome);
+        }
+    }
+
+    /// Letters that wait, and how many may.
+    pub(crate) fn queue(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        ((state.items.len() + state.own.len()) as u64, self.limit)
+    }
+
+    /// Takes a letter of this node's own agents, or of another node's.
+    pub(crate) fn push(&self, letter: Letter, own: bool, dead: &DeadLetters) -> Halted {
+        let mut state = self.state.lock();
+        let own_apart = match &state.stop {
+            Stop::Passing(way) => return Halted::Along(way.clone(), letter),
+            Stop::Arriving(Some(cell)) if !own => {
+                let cell = cell.clone();
+                drop(state);
+                return Halted::Sent(cell.push(letter, dead));
+            }
+            Stop::Arriving(_) => own,
+            Stop::Leaving(_) | Stop::Turning => false,
+        };
+        if (state.items.len() + state.own.len()) as u64 >= self.limit {
+            return Halted::Sent(Sent::Full(letter));
+        }
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let queue = if own_apart { &mut state.own } else { &mut state.items };
+        queue.push_back(Item::Letter(letter));
+        Halted::Sent(Sent::Done)
+    }
+
+    /// Takes another node's fence; answers it at once where the agent is. The way that it goes on, if it does.
+    pub(crate) fn fence(&self, answer: Answer) -> Option<(Arc<dyn Way>, Answer)> {
+        let mut state = self.state.lock();
+        match &state.stop {
+            Stop::Passing(way) => return Some((way.clone(), answer)),
+            Stop::Arriving(Some(_)) => {
+                drop(state);
+                answer.send(Ok(Payload::EMPTY));
+            }
+            _ => state.items.push_back(Item::Fence(answer)),
+        }
+        None
+    }
+
+    /// Letters that are older than all that wait.
+    pub(crate) fn put_before(&self, letters: Vec<Letter>) {
+        self.waiting.fetch_add(letters.len() as u64, Ordering::AcqRel);
+        let mut state = self.state.lock();
+        for letter in letters.into_iter().rev() {
+            state.items.push_front(Item::Letter(letter));
+        }
+    }
+
+    /// The oldest.
+    pub(crate) fn pop(&self) -> Option<Item> {
+        let mut state = self.state.lock();
+        let item = state.items.pop_front().or_else(|| state.own.pop_front())?;
+        let half_empty = (state.items.len() + state.own.len()) as u64 <= self.limit / 2;
+        drop(state);
+        if matches!(item, Item::Letter(_)) {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+        if half_empty {
+            self.room.notify_waiters();
+        }
+        Some(item)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state.lock();
+        state.items.is_empty() && state.own.is_empty()
+    }
+
+    /// The way that what comes goes, once nothing waits any more.
+    pub(crate) fn way(&self) -> Option<Arc<dyn Way>> {
+        match &self.state.lock().stop {
+            Stop::Passing(way) => Some(way.clone()),
+            _ => None,
+        }
+    }
+
+    /// If nothing waits, what comes goes this way from now on.
+    pub(crate) fn pass(&self, way: &Arc<dyn Way>) -> bool {
+        let mut state = self.state.lock();
+        let empty = state.items.is_empty() && state.own.is_empty();
+        if empty {
+            state.stop = Stop::Passing(way.clone());
+        }
+        empty
+    }
+
+    /// The agent that leaves has ended.
+    pub(crate) fn vacated(&self) {
+        self.state.lock().stop = Stop::Turning;
+    }
+
+    /// The agent is here: what other nodes have sent is in its inbox, in order, and what they send goes there.
+    pub(crate) fn arrived(&self, cell: &Arc<AgentCell>) {
+        let mut state = self.state.lock();
+        let items = std::mem::take(&mut state.items);
+        state.stop = Stop::Arriving(Some(cell.clone()));
+        self.settle(cell, items);
+    }
+
+    /// Everything goes into the inbox of `cell`: the entry is about to lead there.
+    pub(crate) fn empty_into(&self, cell: &AgentCell) {
+        let mut state = self.state.lock();
+        let mut items = std::mem::take(&mut state.items);
+        items.append(&mut state.own);
+        self.settle(cell, items);
+        self.room.notify_waiters();
+    }
+
+    fn settle(&self, cell: &AgentCell, items: VecDeque<Item>) {
+        for item in items {
+            match item {
+                Item::Letter(letter) => {
+                    self.waiting.fetch_sub(1, Ordering::AcqRel);
+                    cell.push_waited(letter);
+                }
+                Item::Fence(answer) => answer.send(Ok(Payload::EMPTY)),
+            }
+        }
+    }
+
+    /// Whether it is `cell` that leaves or has come.
+    pub(crate) fn leads_to(&self, cell: &AgentCell) -> bool {
+        match &self.state.lock().stop {
+            Stop::Leaving(present) | Stop::Arriving(Some(present)) => {
+                std::ptr::eq(&raw const **present, cell)
+            }
+            Stop::Arriving(None) | Stop::Turning | Stop::Passing(_) => false,
+        }
+    }
+
+    /// Waits until there may be room, or it is over.
+    pub(crate) async fn room(&self) {
+        let notified = self.room.notified();
+        tokio::pin!(notified);
+        // Registered before the look, so that a notification between the two is not lost.
+        notified.as_mut().enable();
+        let (queued, limit) = self.queue();
+        if queued >= limit {
+            notified.await;
+        }
+    }
+}
