@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod flights;
 pub mod http;
 pub mod invariants;
+pub mod netns;
 pub mod process;
 pub mod seed;
 pub mod tree;

@@ -175,11 +175,16 @@ impl Process {
     /// If it cannot be started.
     #[must_use]
     pub fn spawn_to(stdout: impl Into<Stdio>, command: &mut Command) -> Self {
-        let mut child = command
-            .stdout(stdout)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let child = command.stdout(stdout).stderr(Stdio::piped()).spawn();
+        Self::of(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// A child that was started elsewhere, such as in a namespace.
+    ///
+    /// # Panics
+    /// If its standard error is no pipe.
+    #[must_use]
+    pub fn of(mut child: Child) -> Self {
         Self {
             pid: Pid::from_child(&child),
             stdin: child.stdin.take(),

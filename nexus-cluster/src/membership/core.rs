@@ -47,6 +47,8 @@ pub struct Membership {
     connected: BTreeMap<NodeName, NodeId>,
     last_introduced: Option<NodeName>,
     suspects: BTreeSet<NodeName>,
+    /// Since when each of those is suspected that foca has as suspects, whoever began it, or was told so again.
+    suspected: BTreeMap<NodeName, Millis>,
     quorum: Quorum,
     counts: MembershipCounts,
 }
@@ -81,6 +83,7 @@ impl Membership {
             connected: BTreeMap::new(),
             last_introduced: None,
             suspects: BTreeSet::new(),
+            suspected: BTreeMap::new(),
             quorum: Quorum::new(config.partition, config.agree_after),
             counts: MembershipCounts::default(),
             config,
@@ -96,7 +99,7 @@ impl Membership {
         match input {
             Input::Join { seeds } => self.on_join(seeds, &mut out),
             Input::Datagram { from, bytes } => self.on_datagram(&from, &bytes, &mut out),
-            Input::Timer(Timer(Due::Introduce)) => self.on_introduce(&mut out),
+            Input::Timer(Timer(Due::Introduce)) => self.on_introduce(now, &mut out),
             Input::Timer(Timer(Due::Foca(timer))) => self.on_timer(timer, &mut out),
             Input::SetMetadata(metadata) => self.on_metadata(metadata, &mut out),
             Input::Connected(node) => self.on_connected(node, &mut out),
@@ -233,8 +236,9 @@ impl Membership {
 
     /// Speaks to connected nodes that are no members, and to members as long as none is known to know us: any of these words may
     /// have been lost before.
-    fn on_introduce(&mut self, out: &mut Outbox) {
+    fn on_introduce(&mut self, now: Millis, out: &mut Outbox) {
         out.arm(Due::Introduce, self.config.introduce_interval);
+        self.remind_suspects(now, out);
         if self.foca.num_members() == 0 {
             self.connect_seeds(out);
         }
@@ -246,6 +250,36 @@ impl Membership {
             let done = self.foca.announce(member, &mut *out);
             self.count(done);
         }
+    }
+
+    /// Tells suspects again who have neither defended themselves nor been declared down. Word of a suspicion is passed on a few times only,
+    /// and who suspected forgets to judge when it gets a new identity meanwhile: so both may be lost, as in a partition. The suspicion is
+    /// of the next incarnation, for foca passes on nothing that it knows; who is alive answers with the one after that.
+    fn remind_suspects(&mut self, now: Millis, out: &mut Outbox) {
+        let patience = 2 * self.config.suspicion(self.len());
+        let suspects = self.foca.iter_membership_state().filter(|member| member.state() == State::Suspect);
+        let before = std::mem::take(&mut self.suspected);
+        let mut again = Vec::new();
+        for member in suspects {
+            let name = member.id().name();
+            let mut since = before.get(name).copied().unwrap_or(now);
+            if now.since(since) >= patience {
+                since = now;
+                let next = member.incarnation().saturating_add(1);
+                again.push(foca::Member::new(member.id().clone(), next, State::Suspect));
+            }
+            self.suspected.insert(name.clone(), since);
+        }
+        let done = self.foca.apply_many(again.into_iter(), true, &mut *out);
+        self.count(done);
+    }
+
+    /// What is left of a suspicion whose word and whose end are lost.
+    #[cfg(test)]
+    pub(super) fn suspect_in_secret(&mut self, whom: Member) {
+        let suspicion = foca::Member::new(whom, 0, State::Suspect);
+        let done = self.foca.apply_many([suspicion].into_iter(), false, &mut Outbox::default());
+        self.count(done);
     }
 
     fn next_strangers(&mut self) -> Vec<Member> {

@@ -242,6 +242,26 @@ fn seeded_bad_datagrams_change_nothing() {
     assert!(counts.refused[&Refusal::Impostor] >= 1 && counts.refused[&Refusal::Malformed] > 1900);
 }
 
+/// Goal: nobody alive stays a suspect, and nobody dead a member. Method: a suspicion that nobody passes on and whose end nobody waits for,
+/// as it is left where who suspected was renewed during a partition; of one that answers, and of one that does not.
+#[test]
+fn forgotten_suspects_are_told_again() {
+    for alive in [true, false] {
+        let mut table = Table::of(&["a", "b", "c"]);
+        let b = table.members["b"].me().clone();
+        table.members.get_mut("a").unwrap().suspect_in_secret(b);
+        assert_eq!(table.states("a")[1], ("b".to_owned(), MemberState::Suspect));
+        if !alive {
+            table.cut.push("b".into());
+        }
+        table.pass(30_000);
+        let expected = if alive { MemberState::Alive } else { MemberState::Down };
+        for viewer in ["a", "c"] {
+            assert_eq!(table.states(viewer)[1], ("b".to_owned(), expected), "{viewer}");
+        }
+    }
+}
+
 /// Goal: no more members are remembered than allowed.
 #[test]
 fn members_are_bounded() {

@@ -18,6 +18,7 @@ mod http;
 mod kill;
 mod kill_http;
 mod memory;
+mod netns;
 mod node;
 mod performance;
 mod readme;

@@ -193,6 +193,23 @@ fn shows_and_reads_back() {
     assert_eq!(Payload::encode(&kv).unwrap().decode::<KvState>().unwrap(), kv);
 }
 
+/// Goal: of two that were one, what either has is there; where both differ, this one stands; rules and limits hold.
+#[test]
+fn two_become_one() {
+    let mut here = kv(json!({ "max_keys": 3, "values": { "both": 1, "here": "a" } }));
+    let there = kv(json!({ "values": { "both": 2, "there": [1] } }));
+    assert_eq!(here.unite(there.clone()), 0);
+    assert_eq!(
+        (get(&here, "both"), get(&here, "here"), get(&here, "there")),
+        (json!(1), json!("a"), json!([1]))
+    );
+    assert_eq!(here.bytes, counted(&here));
+    let before = here.clone();
+    assert_eq!((here.unite(there), &here), (0, &before), "a second time changes nothing");
+    assert_eq!(here.unite(kv(json!({ "values": { "x": 1, "y": 2 } }))), 2);
+    assert_eq!(here, before);
+}
+
 /// Goal: nesting ends in an error before it ends the stack. Method: 100,000 lists within each other, as value and argument.
 #[test]
 fn deep_values_are_refused() {

@@ -11,7 +11,8 @@
 //! | action `keys` | answers the keys, sorted |
 //!
 //! A value is anything that JSON can say, lists and maps less than 64 levels deep; nil is no value.
-//! Arguments: [`KvArgs`]. A restart begins again with the values its arguments give.
+//! Arguments: [`KvArgs`]. A restart begins again with the values its arguments give. After a partition that had it on two nodes, it has
+//! the keys of both; of a key that both have, the value of the node that goes on. Who writes each key once loses nothing.
 
 mod rule;
 
@@ -62,7 +63,16 @@ impl Actor for Kv {
     }
 }
 
-impl Durable for Kv {}
+impl Durable for Kv {
+    /// Keys of both. What both have stays as it is here, and so does what is written here and was removed there; what there is no room for
+    /// is left out.
+    fn merge(state: &mut KvState, other: KvState) {
+        let left_out = state.unite(other);
+        if left_out > 0 {
+            tracing::warn!(left_out, "keys of a duplicate do not fit the rules or limits and are lost");
+        }
+    }
+}
 
 /// Arguments of a `kv` agent.
 ///
@@ -197,6 +207,21 @@ impl KvState {
         self.values.clear();
         self.bytes = 0;
         Payload::encode(&removed)
+    }
+
+    /// Takes the keys that only `other` has, as far as rules and limits allow. How many it could not take.
+    fn unite(&mut self, other: Self) -> usize {
+        let mut left_out = 0;
+        for (key, value) in other.values {
+            if self.values.contains_key(&key) {
+                continue;
+            }
+            match self.validate(&key, &value) {
+                Ok(()) => self.put(&key, value),
+                Err(_) => left_out += 1,
+            }
+        }
+        left_out
     }
 
     /// Sets and answers a value that was computed here.
