@@ -78,6 +78,19 @@ impl Endpoint {
         answer.json()
     }
 
+    /// Asks for `path` of a node that may be killed meanwhile, and takes the JSON of a good answer.
+    ///
+    /// # Errors
+    /// No whole answer came, or another one.
+    pub fn try_json(&self, path: &str) -> io::Result<Value> {
+        let request = format!("{}Connection: close\r\n\r\n", self.head("GET", path));
+        let answer = self.try_request(&request)?;
+        if answer.status != 200 {
+            return Err(io::Error::other(format!("{path}: {answer:?}")));
+        }
+        Ok(serde_json::from_str(&answer.body)?)
+    }
+
     /// Posts nothing to `path`.
     ///
     /// # Panics

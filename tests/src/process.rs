@@ -123,6 +123,15 @@ impl Sandbox {
     }
 }
 
+/// Kills a process that another one of this test has started, at once.
+///
+/// # Panics
+/// If there is no such process.
+pub fn kill(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a number of a process");
+    kill_process(pid, Signal::KILL).expect("it runs");
+}
+
 /// A child process whose output is read as it comes. Killed when dropped.
 pub struct Process {
     child: Mutex<Child>,

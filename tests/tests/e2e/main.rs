@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests and parts of them")]
 
 mod airspace;
+mod airspace_cluster;
 mod bench;
 mod boxes;
 mod browser;
