@@ -75,7 +75,8 @@ fn gone<'a>(
     let stored = activation.agent.starts_with("each/");
     // Others that had taken it over by then, and live on another node.
     let elsewhere = chronicle.activations.iter().filter(move |other| {
-        other.agent == activation.agent && other.from <= at && life.is_some_and(|life| other.life != life)
+        let holds = other.from <= at && !other.moved;
+        holds && other.agent == activation.agent && life.is_some_and(|life| other.life != life)
     });
     let elsewhere: BTreeSet<MessageId> = elsewhere.flat_map(|other| other.has.iter().copied()).collect();
     activation.has.iter().copied().filter(move |id| {
