@@ -88,6 +88,7 @@ fn gone<'a>(
     let elsewhere: BTreeSet<MessageId> = elsewhere.flat_map(|other| other.has.iter().copied()).collect();
     activation.has.iter().copied().filter(move |id| {
         let answered = chronicle.messages[*id as usize].heard == Heard::Done;
-        !(stored && answered) && !elsewhere.contains(id)
+        let safe = stored && answered;
+        !safe && !elsewhere.contains(id)
     })
 }

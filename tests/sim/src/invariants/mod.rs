@@ -196,6 +196,9 @@ impl Look {
     }
 }
 
+/// What a node says to whoever looks for an agent.
+pub type Found = Result<Option<NodeId>, String>;
+
 /// Where all nodes find all agents, asked one after the other.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
@@ -208,7 +211,7 @@ pub struct Survey {
     /// The agents that ran then, on one node each, and where.
     pub running: BTreeMap<Arc<str>, ActivationId>,
     /// What was found, by agent and by who was asked.
-    pub found: BTreeMap<Arc<str>, BTreeMap<Place, Result<Option<NodeId>, String>>>,
+    pub found: BTreeMap<Arc<str>, BTreeMap<Place, Found>>,
 }
 
 impl Survey {
