@@ -112,6 +112,8 @@ pub struct Activation {
     pub has: Vec<MessageId>,
     /// Whether its behavior failed.
     pub crashed: bool,
+    /// Whether its state has gone to another node.
+    pub moved: bool,
 }
 
 /// See the module.
@@ -250,6 +252,7 @@ impl Chronicle {
             began_with: with.to_vec(),
             has: with.to_vec(),
             crashed: false,
+            moved: false,
         }))
     }
 
@@ -273,6 +276,17 @@ impl Chronicle {
         if let Some(message) = self.messages.get_mut(id as usize) {
             message.handled.push((activation, now));
         }
+    }
+
+    /// An agent's state has gone from a life to another node.
+    pub fn moves(&mut self, life: &str, agent: &str) {
+        let life = self.life(life);
+        let here =
+            |activation: &&mut Activation| Some(activation.life) == life && *activation.agent == *agent;
+        self.activations
+            .iter_mut()
+            .filter(here)
+            .for_each(|activation| activation.moved |= activation.until.is_some());
     }
 
     /// An agent's behavior is about to fail.

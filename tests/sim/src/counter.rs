@@ -112,6 +112,13 @@ impl Actor for Counter {
 }
 
 impl Durable for Counter {
+    fn merge(state: &mut Numbers, other: Numbers) {
+        state.ids = merged(&state.ids, &other.ids);
+        if let Some(Running(activation)) = state.running {
+            chronicle::with(|chronicle| chronicle.merges(activation, &state.ids));
+        }
+    }
+
     async fn wake(
         &self,
         _: ActorRef<AgentMessage>,

@@ -9,6 +9,7 @@ use nexus_actors::clock::Clock;
 use nexus_actors::rng::{Rng, Seed};
 use nexus_actors::store::{Persist, Store, StoreConfig};
 use nexus_actors::supervision::{ChildRules, ChildSpec, Root, SupervisorEnv, SupervisorSpec};
+use nexus_actors::telemetry::Event;
 use nexus_actors::{Node, NodeConfig};
 use nexus_cluster::gossip::{GossipConfig, GossipHandle, Urgency};
 use nexus_cluster::membership::MembershipConfig;
@@ -17,6 +18,7 @@ use nexus_cluster::transport::sim::Network;
 use nexus_cluster::{NodeId, NodeName};
 use opentelemetry::global;
 use rand::Rng as _;
+use rand::seq::IndexedRandom as _;
 use tokio::task::AbortHandle;
 
 use crate::chronicle::{self, Books, LifeId, note};
@@ -74,8 +76,8 @@ pub struct Site {
     /// Its part in the cluster.
     pub cluster: Cluster,
     root: Root,
-    load: AbortHandle,
-    write: AbortHandle,
+    /// Who sends, gossips and moves agents.
+    work: [AbortHandle; 3],
 }
 
 /// Where `place` listens.
@@ -142,8 +144,9 @@ impl Ground {
         let env = SupervisorEnv { clock, events: node.events().clone() };
         let root = Root::start(top, env).await.expect("a tree of sound parts starts");
         let load = tokio::spawn(load(node.clone(), life, agents(), self.stream("load"))).abort_handle();
+        let moves = tokio::spawn(moves(cluster.clone(), self.stream("moves"))).abort_handle();
         let write = tokio::spawn(write(cluster.gossip().clone(), self.stream("gossip"))).abort_handle();
-        Site { life, id, node, cluster, root, load, write }
+        Site { life, id, node, cluster, root, work: [load, write, moves] }
     }
 
     /// A generator for this life.
@@ -165,8 +168,7 @@ impl Site {
 
     /// Nothing more is sent.
     pub fn hush(&self) {
-        self.load.abort();
-        self.write.abort();
+        self.work.iter().for_each(AbortHandle::abort);
     }
 
     /// What the node knows of messages now.
@@ -218,6 +220,9 @@ fn trace_events(node: &Node, name: Arc<str>) {
     tokio::spawn(async move {
         while let Ok(record) = events.recv().await {
             note(format_args!("{name} tells {:?}", record.event));
+            if let Event::AgentMoved { agent, .. } = &record.event {
+                chronicle::with(|chronicle| chronicle.moves(&name, agent));
+            }
         }
     });
 }
@@ -230,5 +235,19 @@ async fn write(gossip: GossipHandle, mut rng: Rng) {
         // Fails only while the actor is being restarted.
         let _ = gossip.write(WRITTEN, value, urgency).await;
         tokio::time::sleep(Duration::from_millis(rng.random_range(100..5_000))).await;
+    }
+}
+
+/// Moves one of the node's agents to another node now and then.
+async fn moves(cluster: Cluster, mut rng: Rng) {
+    let (agents, own) = (agents(), cluster.membership().me());
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(500..6_000))).await;
+        let here: Vec<_> = agents.iter().filter(|agent| cluster.node().has_agent(&***agent)).collect();
+        let members = cluster.membership().members();
+        let (Some(agent), Some(to)) = (here.choose(&mut rng), members.choose(&mut rng)) else { continue };
+        note(format_args!("{} moves {agent} to {}", own.id(), to.id()));
+        let moved = cluster.migrate(agent, to.name()).await;
+        note(format_args!("{} has moved {agent}: {moved:?}", own.id()));
     }
 }

@@ -1,10 +1,16 @@
-//! What an agent has, it keeps: over sleep, over crashes of its behavior where it is stored, and over crashes of its node what was
-//! answered under each-update.
+//! What an agent has, it keeps: over sleep, over moves, over the merge after a heal, and, where it is stored, over crashes of its behavior
+//! and of its node what was answered under each-update.
+//!
+//! At the end each agent must have every message that was handled by it, except those that were on a node when that crashed, or in a
+//! behavior when that failed, and are nowhere else. Of an agent under each-update what was answered with success is excepted from that, as long
+//! as it was not started elsewhere while its node was gone: what that node has stored is not brought together with what the agent has become.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::{End, Invariant, named};
-use crate::chronicle::{Activation, Chronicle, Heard, MessageId};
+use crate::chronicle::{Activation, Chronicle, Heard, LifeId, MessageId};
 
 /// See the module.
 #[derive(Debug)]
@@ -15,36 +21,74 @@ impl Invariant for Kept {
         "kept"
     }
 
-    fn end(&mut self, _: &End, chronicle: &Chronicle) -> Result<(), String> {
+    fn end(&mut self, end: &End, chronicle: &Chronicle) -> Result<(), String> {
         let mut wrong = Vec::new();
-        let mut before: BTreeMap<_, &Activation> = BTreeMap::new();
-        for activation in &chronicle.activations {
-            let place = chronicle.lives[activation.life].place;
-            if let Some(earlier) = before.insert((place, activation.agent.clone()), activation)
-                && let Some(missing) = missing(earlier, activation, chronicle)
-            {
-                wrong.push(missing);
+        let lost = lost(chronicle);
+        let mut handled: BTreeMap<&Arc<str>, BTreeSet<MessageId>> = BTreeMap::new();
+        for (id, message) in
+            chronicle.messages.iter().enumerate().filter(|(_, message)| !message.handled.is_empty())
+        {
+            handled.entry(&message.agent).or_default().insert(id as MessageId);
+        }
+        let said =
+            |agent: &Arc<str>| end.nodes.values().find_map(|last| last.lists.get(agent)?.as_ref().ok());
+        for (agent, handled) in handled {
+            // One that does not answer is the registry's business.
+            let Some(has) = said(agent) else { continue };
+            let has: BTreeSet<_> = has.iter().copied().collect();
+            let missing: Vec<_> =
+                handled.iter().filter(|id| !has.contains(id) && !lost.contains(id)).collect();
+            if !missing.is_empty() {
+                let (count, first) = (missing.len(), &missing[..missing.len().min(5)]);
+                wrong
+                    .push(format!("{agent} has not {count} of {} that it handled: {first:?}", handled.len()));
             }
         }
         named(&wrong)
     }
 }
 
-/// What the later of two activations on one node lacks.
-fn missing(earlier: &Activation, later: &Activation, chronicle: &Chronicle) -> Option<String> {
-    let stored = earlier.agent.starts_with("each/");
-    let slept = earlier.life == later.life && !earlier.crashed;
-    let answered = |id: &&MessageId| chronicle.messages[**id as usize].heard == Heard::Done;
-    let must: BTreeSet<_> = match (slept, stored) {
-        (true, _) => earlier.has.iter().copied().collect(),
-        (false, true) => earlier.has.iter().filter(answered).copied().collect(),
-        (false, false) => return None,
-    };
-    let has: BTreeSet<_> = later.began_with.iter().copied().collect();
-    let lacks: Vec<_> = must.difference(&has).collect();
-    if lacks.is_empty() {
-        return None;
+/// What may be gone: what was nowhere but on a node that crashed, or in a behavior that failed.
+fn lost(chronicle: &Chronicle) -> BTreeSet<MessageId> {
+    let mut lost = BTreeSet::new();
+    for (at, life) in
+        chronicle.lives.iter().enumerate().filter_map(|(life, known)| Some((known.until?, life)))
+    {
+        let here = chronicle.activations.iter().filter(|activation| activation.life == life);
+        for activation in here {
+            lost.extend(gone(chronicle, activation, at, Some(life)));
+        }
     }
-    let (agent, at) = (&later.agent, later.from.as_secs_f64());
-    Some(format!("{agent} began at {at:.3} s on {} without {lacks:?}", chronicle.lives[later.life].name))
+    for activation in chronicle.activations.iter().filter(|activation| activation.crashed) {
+        let at = activation.until.unwrap_or(Duration::MAX);
+        lost.extend(gone(chronicle, activation, at, None));
+    }
+    lost
+}
+
+/// What the activation had handled and is gone with it.
+fn gone<'a>(
+    chronicle: &'a Chronicle,
+    activation: &'a Activation,
+    at: Duration,
+    life: Option<LifeId>,
+) -> impl Iterator<Item = MessageId> + 'a {
+    // An agent that is started elsewhere while its node is gone begins there with what that node has.
+    let place = |life: LifeId| chronicle.lives[life].place;
+    let replaced = chronicle.activations.iter().any(|other| {
+        let later = other.until.is_none_or(|until| until >= at);
+        other.agent == activation.agent && later && place(other.life) != place(activation.life)
+    });
+    let stored = activation.agent.starts_with("each/") && !(replaced && life.is_some());
+    // Others that had taken it over by then, and live on another node.
+    let elsewhere = chronicle.activations.iter().filter(move |other| {
+        let holds = other.from <= at && !other.moved;
+        holds && other.agent == activation.agent && life.is_some_and(|life| other.life != life)
+    });
+    let elsewhere: BTreeSet<MessageId> = elsewhere.flat_map(|other| other.has.iter().copied()).collect();
+    activation.has.iter().copied().filter(move |id| {
+        let answered = chronicle.messages[*id as usize].heard == Heard::Done;
+        let safe = stored && answered;
+        !safe && !elsewhere.contains(id)
+    })
 }

@@ -196,15 +196,22 @@ impl Look {
     }
 }
 
+/// What a node says to whoever looks for an agent.
+pub type Found = Result<Option<NodeId>, String>;
+
 /// Where all nodes find all agents, asked one after the other.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
-    /// [`Look::steady_since`] when it began.
+    /// When it began.
+    pub at: Duration,
+    /// [`Look::steady_since`] then.
     pub steady_since: Option<Duration>,
+    /// Who owns the agents' names on the ring.
+    pub owners: BTreeMap<Arc<str>, Place>,
     /// The agents that ran then, on one node each, and where.
     pub running: BTreeMap<Arc<str>, ActivationId>,
     /// What was found, by agent and by who was asked.
-    pub found: BTreeMap<Arc<str>, BTreeMap<Place, Result<Option<NodeId>, String>>>,
+    pub found: BTreeMap<Arc<str>, BTreeMap<Place, Found>>,
 }
 
 impl Survey {
@@ -216,6 +223,14 @@ impl Survey {
         };
         let running = chronicle::with(|chronicle| chronicle.running().filter_map(single).collect());
         let running: BTreeMap<Arc<str>, ActivationId> = running.unwrap_or_default();
+        let at = chronicle::with(|chronicle| chronicle.now()).unwrap_or_default();
+        let owner = |agent: &Arc<str>| {
+            let ring = clusters.first()?.1.ring();
+            let owner = ring.owner(AgentId::of(agent))?.clone();
+            let owns = |(_, cluster): &&(Place, Cluster)| *cluster.membership().me().id() == owner;
+            clusters.iter().find(owns).map(|(place, _)| *place)
+        };
+        let owners = running.keys().filter_map(|agent| Some((agent.clone(), owner(agent)?))).collect();
         let mut found: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for agent in running.keys() {
             for (place, cluster) in &clusters {
@@ -223,7 +238,7 @@ impl Survey {
                 found.entry(agent.clone()).or_default().insert(*place, at.map_err(|error| error.to_string()));
             }
         }
-        Self { steady_since, running, found }
+        Self { at, steady_since, owners, running, found }
     }
 }
 
@@ -260,13 +275,20 @@ impl End {
                 let value = site.cluster.gossip().get(&its.id.name, WRITTEN).await.ok().flatten();
                 heard.insert(*other, value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
             }
-            let mut lists = BTreeMap::new();
-            for agent in agents().iter() {
-                let said = site.node.ask(agent, Request::query(LIST), PATIENCE).await;
+            nodes.insert(*place, Last { convergence, heard, lists: BTreeMap::new() });
+        }
+        // Afterwards: whoever does not answer is waited for.
+        let agents = agents();
+        for (place, site) in &running {
+            let asks = agents.iter().map(|agent| {
+                let asked = site.node.ask(agent, Request::query(LIST), PATIENCE);
+                (agent.clone(), tokio::spawn(asked))
+            });
+            for (agent, said) in asks.collect::<Vec<_>>() {
+                let said = said.await.expect("an ask does not panic");
                 let said = said.and_then(|list| list.decode()).map_err(|error| error.to_string());
-                lists.insert(agent.clone(), said);
+                nodes.entry(*place).and_modify(|last: &mut Last| drop(last.lists.insert(agent, said)));
             }
-            nodes.insert(*place, Last { convergence, heard, lists });
         }
         Self { look, nodes }
     }

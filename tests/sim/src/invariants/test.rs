@@ -157,12 +157,21 @@ fn messages_are_watched() {
         chronicle.messages[0].heard_at = chronicle.messages[1].heard_at;
     });
     assert_eq!(swapped, ["order"]);
-    assert_eq!(fires(|chronicle, _| chronicle.activations[1].began_with = vec![0]), ["kept"]);
-    let lost_by_crash = fires(|chronicle, _| {
-        chronicle.activations[0].crashed = true;
-        chronicle.activations[1].began_with.clear();
-    });
-    assert_eq!(lost_by_crash, ["kept"], "what was answered under each-update is kept over a crash too");
+    let forgotten = |_: &mut Chronicle, end: &mut End| {
+        for last in end.nodes.values_mut() {
+            last.lists.insert(AGENT.into(), Ok(vec![0, 2]));
+        }
+    };
+    assert_eq!(fires(forgotten), ["kept"]);
+    let lost_by_crash = |heard: Heard| {
+        fires(|chronicle, end| {
+            chronicle.lives[1].until = Some(Duration::from_secs(1));
+            chronicle.messages[1].heard = heard;
+            forgotten(chronicle, end);
+        })
+    };
+    assert_eq!(lost_by_crash(Heard::Done), ["kept"], "what was answered under each-update survives its node");
+    assert_eq!(lost_by_crash(Heard::Nothing), [""; 0]);
 }
 
 /// Goal: agents that run twice, that are not found, or are found elsewhere, are noticed; but not while the cluster cannot know.
@@ -185,7 +194,10 @@ fn duplicates_and_lost_names_are_found() {
     let survey = |found: Result<Option<NodeId>, String>| {
         let found = BTreeMap::from([(AGENT.into(), BTreeMap::from([(0, found)]))]);
         let running = BTreeMap::from([(AGENT.into(), 1)]);
-        Look { survey: Some(Survey { steady_since: agreed.steady_since, running, found }), ..agreed.clone() }
+        Look {
+            survey: Some(Survey { steady_since: agreed.steady_since, running, found, ..Survey::default() }),
+            ..agreed.clone()
+        }
     };
     assert_eq!(seen(&survey(Ok(Some(node(1)))), &chronicle), [""; 0]);
     for wrong in [Ok(Some(node(0))), Ok(None), Err("late".to_owned())] {
