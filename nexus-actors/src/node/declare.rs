@@ -129,6 +129,15 @@ impl Node {
         self.dormant(id).map(|(_, name, _)| name.into())
     }
 
+    /// Whether this node has a state of the agent from which it would start: one that sleeps, or was stored before.
+    #[must_use]
+    pub fn holds_state(&self, id: AgentId) -> bool {
+        match self.routes().get(id) {
+            Some(cell) => cell.has_snapshot(),
+            None => self.dormant(id).is_some(),
+        }
+    }
+
     /// The names, in order, of the members of families that are here, awake or asleep. Looks at all agents.
     #[must_use]
     pub fn member_names(&self) -> Vec<Arc<str>> {

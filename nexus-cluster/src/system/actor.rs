@@ -255,8 +255,8 @@ impl State {
         });
     }
 
-    /// Claims the agents that were restored from the store, so that others find them here. Those that live elsewhere by now are found
-    /// out when they are to wake.
+    /// Claims the agents that were restored from the store, so that others find them here. Those that live elsewhere by now yield: what
+    /// they were goes there to be merged.
     fn claim_all(&mut self, myself: &ActorRef<CoordinatorMsg>) {
         let mut agents: Vec<AgentId> = Vec::new();
         self.args.node.for_each_dormant_agent(|id| agents.push(id));
@@ -264,17 +264,21 @@ impl State {
         if agents.is_empty() {
             return;
         }
-        let (directory, myself) = (self.args.directory.clone(), myself.clone());
+        let (directory, places, myself) =
+            (self.args.directory.clone(), self.args.places.clone(), myself.clone());
+        let me = self.args.membership.me().name().clone();
         tokio::spawn(async move {
             let left = agents.len();
             let claims = futures::stream::iter(agents).map(|id| {
                 let directory = directory.clone();
-                async move { directory.register(id, None).await }
+                async move { (id, directory.register(id, None).await) }
             });
             let mut claims = claims.buffered(CLAIMED_AT_ONCE).enumerate();
-            while let Some((done, claimed)) = claims.next().await {
-                if let Err(error) = claimed {
-                    tracing::warn!(%error, "an agent of the store is not claimed yet");
+            while let Some((done, (id, claimed))) = claims.next().await {
+                match claimed {
+                    Ok(Some(node)) if node.name != me => places.give_up(id, node),
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "an agent of the store is not claimed yet"),
                 }
                 let left = left - done - 1;
                 if left.is_multiple_of(1024) && myself.cast(CoordinatorMsg::Unclaimed(left)).is_err() {

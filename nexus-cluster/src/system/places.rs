@@ -84,6 +84,13 @@ impl Places {
         Self { me, node, placements, ring, sites, known, directory, migration, standing }
     }
 
+    /// The agent, of which this node has a state, lives on `node`: its state is to go there.
+    pub(super) fn give_up(&self, agent: AgentId, node: NodeId) {
+        if let Some(migration) = self.migration.get() {
+            migration.yield_to(agent, node);
+        }
+    }
+
     /// Must come before anything is located.
     pub(super) fn bind(self: &Arc<Self>, directory: Directory, migration: Migration, gossip: &GossipHandle) {
         let (choosing, hearing) = (self.clone(), self.clone());
@@ -188,7 +195,8 @@ impl Places {
     }
 }
 
-/// One claim: waits until the node has joined, asks the directory, and says where the agent lives if that is not here.
+/// One claim: waits until the node has joined, asks the directory, and says where the agent lives if that is not here. An agent that has a
+/// past here and lives elsewhere by now starts all the same, and yields: what it was goes there to be merged, and its letters after it.
 async fn claim(
     places: Arc<Places>,
     directory: Directory,
@@ -200,10 +208,14 @@ async fn claim(
     }
     // Fails only when the node ends.
     let _ = places.standing.clone().wait_for(Standing::has_joined).await;
+    // What it was before this node was lost and came back must not be forgotten for a new one elsewhere.
+    let has_past = places.node.holds_state(agent);
     let mut attempt = 1;
     loop {
         let asked = match places.home(agent, &name) {
             Home::Here => directory.register(agent, None).await,
+            // It goes on here, wherever a new one would begin.
+            _ if has_past => directory.register(agent, None).await,
             elsewhere => match directory.find(agent).await {
                 // Told of itself: it lives here.
                 Ok(Some(node)) => Ok(Some(node)),
@@ -219,6 +231,10 @@ async fn claim(
             },
         };
         match asked {
+            Ok(Some(node)) if has_past && node.name != places.me.name => {
+                places.give_up(agent, node);
+                return Ok(None);
+            }
             Ok(node) => return Ok(node.map(|node| node.name).filter(|name| *name != places.me.name)),
             // A ring that changes answers late.
             Err(Unavailable::TimedOut | Unavailable::Overloaded) if attempt < ATTEMPTS => attempt += 1,
