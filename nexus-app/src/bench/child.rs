@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::{BenchError, Measures, Part, Plan, rows};
+use super::{BenchError, Measures, Part, Plan, remote_rows, rows};
 
 /// How much of what a failed child said is repeated.
 const SAID_MAX: usize = 2_000;
@@ -28,6 +28,7 @@ pub(super) fn measure(part: &'static str, plan: &Plan) -> Result<Measures, Bench
 
 /// What a child does: measures the part called `name` and returns its figures. `None` if no row has such a part.
 pub(crate) fn run_part(name: &str, plan: &Plan) -> Option<Result<Measures, BenchError>> {
-    let part: &Part = rows().iter().flat_map(|row| row.parts).find(|part| part.name == name)?;
+    let all = rows().iter().chain(remote_rows());
+    let part: &Part = all.flat_map(|row| row.parts).find(|part| part.name == name)?;
     Some((part.measure)(plan))
 }

@@ -15,6 +15,7 @@ mod erlang;
 mod figure;
 mod plan;
 mod process;
+mod remote;
 mod row;
 mod sample;
 mod site;
@@ -30,7 +31,7 @@ pub(crate) use child::run_part;
 use erlang::Erlang;
 pub(crate) use figure::Figure;
 pub(crate) use plan::Plan;
-pub(crate) use row::rows;
+pub(crate) use row::{remote_rows, rows};
 use sample::Samples;
 
 /// Why there are no figures.
@@ -119,6 +120,8 @@ pub(crate) struct Run<'a> {
     pub(crate) plan: Plan,
     bar: &'a ProgressBar,
     erlang: &'a OnceCell<Result<Erlang, String>>,
+    /// Between two nodes.
+    erlang_remote: &'a OnceCell<Result<Erlang, String>>,
     growth: std::cell::RefCell<Vec<Growth>>,
 }
 
@@ -153,6 +156,23 @@ impl Run<'_> {
         }
     }
 
+    /// The same for its figure between two nodes.
+    pub(crate) fn erlang_remote(
+        &self,
+        samples: &mut Samples,
+        load: remote::load::Load,
+        measure: &str,
+        key: &str,
+    ) {
+        let measured = self.erlang_remote.get_or_init(|| {
+            self.doing("Erlang");
+            Erlang::measure_remote(&self.plan, load)
+        });
+        if let Some(value) = measured.as_ref().ok().and_then(|erlang| erlang.get(key)) {
+            samples.add("erlang", measure, value);
+        }
+    }
+
     /// Notes what dormant agents hold.
     pub(crate) fn note_growth(&self, growth: Growth) {
         self.growth.borrow_mut().push(growth);
@@ -173,8 +193,9 @@ pub(crate) fn run(
     bar.set_style(
         ProgressStyle::with_template("{bar:24} {pos}/{len}  {prefix:12} {msg}").expect("a constant template"),
     );
-    let erlang = OnceCell::new();
-    let run = Run { plan, bar: &bar, erlang: &erlang, growth: Default::default() };
+    let (erlang, erlang_remote) = (OnceCell::new(), OnceCell::new());
+    let run =
+        Run { plan, bar: &bar, erlang: &erlang, erlang_remote: &erlang_remote, growth: Default::default() };
     let mut figures = Vec::new();
     for row in rows {
         bar.set_prefix(row.name);
@@ -184,7 +205,8 @@ pub(crate) fn run(
     }
     bar.finish_and_clear();
     let growth = run.growth.into_inner();
-    let erlang_absent = erlang.into_inner().and_then(Result::err);
+    let absent = [erlang, erlang_remote].into_iter().filter_map(OnceCell::into_inner).find_map(Result::err);
+    let erlang_absent = absent;
     Ok(Outcome { figures, growth, erlang_absent, unoptimized: cfg!(debug_assertions) })
 }
 

@@ -22,17 +22,21 @@ Examples:
   nexus bench                                    All rows, some minutes
   nexus bench --list                             The rows there are
   nexus bench tell ask --rounds 7                Two of them, more rounds
+  nexus bench --remote                           Between two processes over loopback
   nexus bench --quick                            Does it run, and roughly where does it stand
   nexus bench dormant --agents 10000000 --live 1000000 --rounds 1
   nexus bench dormant --growth --agents 10000000 --live 0 --rounds 1 --svg growth.svg
   nexus bench --svg ratios.svg -o json           A chart to look at, figures for a program")]
 pub(crate) struct BenchArgs {
-    /// Rows to measure; all if none is named
+    /// Rows to measure; all of one process if none is named
     #[arg(value_name = "ROW")]
     rows: Vec<String>,
     /// List the rows and measure nothing
     #[arg(long)]
     list: bool,
+    /// Measure messages between two processes instead: all rows of that, beside ractor_cluster, Erlang distribution and bare TCP
+    #[arg(long, conflicts_with = "rows")]
+    remote: bool,
     /// Rounds of each row
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
@@ -75,7 +79,7 @@ pub(crate) fn run(args: &BenchArgs, context: &mut Context<'_>) -> Outcome {
     if args.list {
         return list(context);
     }
-    let rows = rows(&args.rows)?;
+    let rows = if args.remote { bench::remote_rows().iter().collect() } else { rows(&args.rows)? };
     // Before some minutes of work rather than after.
     if let Some(file) = &args.svg {
         std::fs::write(file, "").map_err(|source| CliError::File { path: file.clone(), source })?;
@@ -110,13 +114,18 @@ fn run_part(part: &str, plan: &Plan, context: &mut Context<'_>) -> Outcome {
     Ok(Exit::Ok)
 }
 
+/// Those of one process and those of two.
+fn all_rows() -> impl Iterator<Item = &'static Row> {
+    bench::rows().iter().chain(bench::remote_rows())
+}
+
 fn rows(names: &[String]) -> Result<Vec<&'static Row>, CliError> {
     if names.is_empty() {
         return Ok(bench::rows().iter().collect());
     }
-    let known = || bench::rows().iter().map(|row| row.name).collect::<Vec<_>>().join(", ");
+    let known = || all_rows().map(|row| row.name).collect::<Vec<_>>().join(", ");
     let find = |name: &String| {
-        let found = bench::rows().iter().find(|row| row.name == name);
+        let found = all_rows().find(|row| row.name == name);
         found.ok_or_else(|| {
             CliError::usage(format!("there is no row `{name}`"), format!("the rows are {}", known()))
         })
@@ -126,13 +135,12 @@ fn rows(names: &[String]) -> Result<Vec<&'static Row>, CliError> {
 
 fn list(context: &mut Context<'_>) -> Outcome {
     if context.out.is_json() {
-        let rows: Vec<_> =
-            bench::rows().iter().map(|row| json!({ "name": row.name, "about": row.about })).collect();
+        let rows: Vec<_> = all_rows().map(|row| json!({ "name": row.name, "about": row.about })).collect();
         context.out.json(&json!(rows))?;
         return Ok(Exit::Ok);
     }
     let mut table = Table::new([Column::left("ROW"), Column::left("MEASURES")]);
-    for row in bench::rows() {
+    for row in all_rows() {
         table.row([Cell::toned(row.name, Tone::Strong), row.about.into()]);
     }
     context.out.table(&table)?;

@@ -134,6 +134,12 @@ impl Gateway {
         link.is_some_and(|link| link.give_up(reason))
     }
 
+    /// How often a peer has sent what no peer that keeps to the protocol sends, by reason. Each has ended its connection.
+    #[must_use]
+    pub fn violations(&self, peer: &NodeName) -> BTreeMap<&'static str, u64> {
+        self.peers.read().get(peer).map(|peer| peer.link.violations()).unwrap_or_default()
+    }
+
     /// What is known of each link, by the peers' names.
     #[must_use]
     pub fn links(&self) -> Vec<(NodeName, LinkOverview)> {

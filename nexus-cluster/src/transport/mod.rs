@@ -23,6 +23,8 @@ mod delay;
 pub mod envelope;
 mod exchange;
 pub mod frame;
+#[cfg(test)]
+mod hostile_frames_test;
 mod link;
 pub mod reader;
 pub mod sim;

@@ -10,13 +10,16 @@ mod policy;
 mod queue;
 mod reactive;
 mod register;
+mod remote;
+mod remote_control;
+mod remote_memory;
 pub(super) mod restart;
 mod send;
 mod tell;
 
 use super::Row;
 
-/// All rows in the order of the table.
+/// The rows of one process, in the order of the table.
 pub(crate) const fn rows() -> &'static [Row] {
     &[
         tell::ROW,
@@ -33,4 +36,9 @@ pub(crate) const fn rows() -> &'static [Row] {
         cpu::ROW,
         policy::ROW,
     ]
+}
+
+/// Those between two processes (`--remote`), in the order of the table.
+pub(crate) const fn remote_rows() -> &'static [Row] {
+    &[remote::ROW, remote_control::ROW, remote_memory::ROW]
 }

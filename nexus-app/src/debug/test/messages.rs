@@ -97,7 +97,8 @@ async fn publish() {
     let site = Site::start().await;
     let body = json!({ "operation": "update", "key": "set", "payload": 7 });
     let answer = site.post("/api/groups/all/publish", &body).await;
-    assert_eq!((answer.status, answer.json()), (202, json!({ "delivered": 1, "rejected": 0, "stopped": 0 })));
+    let fared = json!({ "delivered": 1, "rejected": 0, "stopped": 0, "nodes": 0, "nodes_full": 0 });
+    assert_eq!((answer.status, answer.json()), (202, fared));
     let get = json!({ "operation": "query", "key": "get" });
     assert_eq!(site.post("/api/agents/tower/ask", &get).await.json(), json!({ "value": 7 }));
     assert_eq!(site.post("/api/groups/none/publish", &body).await.problem(), "unknown_group");

@@ -9,6 +9,7 @@ mod loss;
 mod parts;
 mod receive;
 mod strain;
+mod violation;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +30,7 @@ use tokio::sync::Notify;
 
 use self::core::{Core, Lost, Next, Refused};
 use self::receive::Inbound;
+use self::violation::Violations;
 use super::config::LinkConfig;
 use super::envelope::{self, Address, Kind, Mention};
 use super::frame;
@@ -49,6 +51,7 @@ pub(super) struct Link {
     inbound: Mutex<Inbound>,
     /// The peer's asks that wait for their answer here, by session and number.
     serving: Mutex<BTreeMap<(u64, u64), Weak<Serving>>>,
+    violations: Mutex<Violations>,
     pub(super) work: Arc<Notify>,
     room: Arc<Notify>,
     next_number: AtomicU64,
@@ -121,6 +124,7 @@ impl Link {
             out: Mutex::new(Out { core, credit, pending: BTreeMap::new(), looked_at: 0 }),
             inbound: Mutex::default(),
             serving: Mutex::default(),
+            violations: Mutex::default(),
             work,
             room: Arc::default(),
             next_number: AtomicU64::new(1),
@@ -129,6 +133,11 @@ impl Link {
 
     pub(super) const fn peer(&self) -> &NodeName {
         &self.peer
+    }
+
+    /// How often the peer has sent what no peer sends, by reason.
+    pub(super) fn violations(&self) -> Violations {
+        self.violations.lock().clone()
     }
 
     pub(super) fn overview(&self) -> LinkOverview {

@@ -17,6 +17,7 @@ use super::super::reader::Reader;
 use super::core::Arrival;
 use super::parts::Parts;
 use super::strain::Watch;
+use super::violation::Violation;
 use super::{Link, Serving};
 
 /// Bundles whose room is kept from frame to frame, and for how many messages each at most.
@@ -53,17 +54,32 @@ impl Link {
         epoch: u64,
         bytes: &Bytes,
     ) -> Result<(), CloseReason> {
-        let malformed = |what: String| CloseReason::Malformed(what);
-        let frame =
-            frame::decode(bytes, self.config.body_bytes_max).map_err(|error| malformed(error.to_string()))?;
+        let violation = match frame::decode(bytes, self.config.body_bytes_max) {
+            Ok(frame) => match self.take_in(epoch, &frame)? {
+                Ok(()) => return Ok(()),
+                Err(violation) => violation,
+            },
+            Err(error) => error.into(),
+        };
+        *self.violations.lock().entry(violation.reason).or_default() += 1;
+        Err(CloseReason::Malformed(violation.detail))
+    }
+
+    fn take_in(
+        self: &Arc<Self>,
+        epoch: u64,
+        frame: &frame::Frame,
+    ) -> Result<Result<(), Violation>, CloseReason> {
         let mut inbound = self.inbound.lock();
         let (arrival, terms, has_work) = {
             let mut out = self.out.lock();
             if !out.core.is_on(epoch) {
                 return Err(CloseReason::Replaced);
             }
-            let arrival =
-                out.core.arrived(&frame.header, frame.body.len()).map_err(|what| malformed(what.into()))?;
+            let arrival = match out.core.arrived(&frame.header, frame.body.len()) {
+                Ok(arrival) => arrival,
+                Err(what) => return Ok(Err(what.into())),
+            };
             if matches!(arrival, Arrival::NewSession(_)) {
                 out.renew(&self.work);
             }
@@ -84,15 +100,14 @@ impl Link {
                 }
                 Ok(())
             }
-            Arrival::Body => self.hand_out(&frame, &mut inbound, &terms),
+            Arrival::Body => self.hand_out(frame, &mut inbound, &terms),
         };
-        handed.map_err(|what| {
+        Ok(handed.inspect_err(|violation| {
             inbound.parts = Parts::default();
             // What it meant cannot be known any more: a session goes on without a gap or not at all.
             let lost = self.out.lock().lose(None, &self.work);
-            self.settle(lost, &what);
-            malformed(what)
-        })
+            self.settle(lost, &violation.detail);
+        }))
     }
 
     fn hand_out(
@@ -100,7 +115,7 @@ impl Link {
         frame: &frame::Frame,
         inbound: &mut Inbound,
         terms: &Terms,
-    ) -> Result<(), String> {
+    ) -> Result<(), Violation> {
         if !terms.strained {
             inbound.watch.clear();
         }
@@ -118,10 +133,10 @@ impl Link {
         inbound: &mut Inbound,
         reader: &mut Reader<'a>,
         terms: &Terms,
-    ) -> Result<(), String> {
+    ) -> Result<(), Violation> {
         let age = Duration::from_millis(frame.header.age_ms.into());
         for decoded in envelope::decode(&frame.body, age) {
-            let envelope = decoded.map_err(|error| error.to_string())?;
+            let envelope = decoded?;
             let bytes = u32::try_from(envelope.bytes()).unwrap_or(u32::MAX);
             if matches!(envelope.kind, Kind::Publish | Kind::Fence) {
                 // Behind all that was sent before it.
@@ -148,12 +163,12 @@ impl Link {
         age: Duration,
         inbound: &mut Inbound,
         terms: &Terms,
-    ) -> Result<(), String> {
+    ) -> Result<(), Violation> {
         // It is whole and takes its room again, until its agent has consumed it.
         let bytes = u32::try_from(whole.len()).unwrap_or(u32::MAX);
         terms.credit.owe(bytes);
         let mut inner = envelope::decode(whole, age);
-        let envelope = inner.next().ok_or("nothing in parts")?.map_err(|error| error.to_string())?;
+        let envelope = inner.next().ok_or("nothing in parts")??;
         if envelope.kind == Kind::Part || inner.next().is_some() {
             return Err("parts of parts".into());
         }
@@ -171,11 +186,10 @@ impl Link {
         gathered: &mut Vec<Gathered>,
         reader: &mut Reader<'a>,
         terms: &Terms,
-    ) -> Result<(), String> {
+    ) -> Result<(), Violation> {
         match envelope.kind {
             Kind::Tell | Kind::Ask => {
-                let read = reader.request(envelope.content);
-                let (at, mut request) = read.map_err(|error| error.to_string())?;
+                let (at, mut request) = reader.request(envelope.content)?;
                 if at >= gathered.len() {
                     gathered.resize_with(at + 1, Gathered::default);
                 }
@@ -197,7 +211,7 @@ impl Link {
                 return Ok(());
             }
             Kind::Reply => {
-                let reply = reader.reply(envelope.content).map_err(|error| error.to_string())?;
+                let reply = reader.reply(envelope.content)?;
                 let asker = self.out.lock().pending.remove(&envelope.number);
                 // An asker that has gone is not there any more.
                 if let Some(asker) = asker {
@@ -211,8 +225,7 @@ impl Link {
                 }
             }
             Kind::Publish => {
-                let read = reader.publication(envelope.content);
-                let (group, mut request) = read.map_err(|error| error.to_string())?;
+                let (group, mut request) = reader.publication(envelope.content)?;
                 if let Some(left) = envelope.deadline {
                     request = request.with_deadline(terms.now + left);
                 }
