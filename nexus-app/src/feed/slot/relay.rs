@@ -18,6 +18,9 @@ use crate::feed::pipeline::Next;
 use crate::feed::redelivery::Input;
 use crate::feed::status::{FeedState, FeedStatus, ReplayStatus};
 
+/// Is told of each request that a feed skips on its way back: its target and its place.
+type Skipping = dyn FnMut(&Arc<str>, u64) + Send;
+
 /// Another node tells of a change within this time.
 const TOLD_MAX: Duration = Duration::from_secs(3);
 
@@ -139,7 +142,7 @@ impl Relay {
     }
 
     /// Begins to build the chain of what is skipped.
-    pub(super) fn skipping(&self) -> Box<dyn FnMut(&Arc<str>, u64) + Send> {
+    pub(super) fn skipping(&self) -> Box<Skipping> {
         let chain = self.chain.clone();
         *chain.lock() = Chain::default();
         Box::new(move |target, place| {

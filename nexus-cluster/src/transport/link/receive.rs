@@ -236,7 +236,7 @@ impl Link {
                 return Ok(());
             }
             Kind::Fence => {
-                let agent = envelope::read_fence(envelope.content).map_err(|error| error.to_string())?;
+                let agent = envelope::read_fence(envelope.content)?;
                 match self.serve(envelope.number, terms.session) {
                     Ok(ticket) => self.node.receive_fence(agent, ticket),
                     Err(busy) => self.reply(envelope.number, terms.session, Err(busy)),
