@@ -247,6 +247,7 @@ impl AgentCell {
     pub(crate) fn restore(&self, incarnation: u32, level: Level, snapshot: Snapshot) {
         self.incarnation.store(incarnation, Ordering::Relaxed);
         self.set_level(level);
+        self.bring_marks(&snapshot.marks);
         self.set_snapshot(snapshot);
     }
 

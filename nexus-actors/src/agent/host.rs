@@ -383,9 +383,10 @@ where
         match written {
             Ok(snapshot) => {
                 if let Some(mut snapshot) = snapshot {
-                    if let Some(persisted) = &mut state.persisted {
-                        snapshot.marks = persisted.marks.clone();
-                    }
+                    snapshot.marks = match &state.persisted {
+                        Some(persisted) => persisted.marks.clone(),
+                        None => cell.marks(),
+                    };
                     cell.set_snapshot(snapshot);
                 }
                 cell.set_phase(Phase::Settling);

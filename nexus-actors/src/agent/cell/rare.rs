@@ -25,6 +25,13 @@ impl Rare {
 }
 
 impl AgentCell {
+    /// It comes from elsewhere, with what it has handled.
+    pub(super) fn bring_marks(&self, marks: &Marks) {
+        if !marks.as_slice().is_empty() && self.keeper.is_none() {
+            self.rare.lock().get_or_insert_default().marks = marks.clone();
+        }
+    }
+
     /// How a feed's request stands to what the agent has handled. The next one counts as handled from now on.
     pub(crate) fn take_turn(&self, origin: Origin, follows: Follows) -> Standing {
         let mut rare = self.rare.lock();
