@@ -285,7 +285,11 @@ impl Listener for Places {
             News::Duplicate { id, winner, loser } => {
                 let agent = self.name_of(id);
                 let [winner, loser] = [winner, loser].map(|node| node.name.to_string().into());
-                self.node.events().emit(Event::Cluster(ClusterEvent::DuplicateResolved { agent, winner, loser }));
+                self.node.events().emit(Event::Cluster(ClusterEvent::DuplicateResolved {
+                    agent,
+                    winner,
+                    loser,
+                }));
             }
             News::Yield { id, to } => {
                 if let Some(migration) = self.migration.get() {
@@ -295,7 +299,11 @@ impl Listener for Places {
             News::Prevailed { id, over } => {
                 let (agent, winner) = (self.name_of(id), self.me.name.to_string().into());
                 let loser = over.name.to_string().into();
-                self.node.events().emit(Event::Cluster(ClusterEvent::DuplicateResolved { agent, winner, loser }));
+                self.node.events().emit(Event::Cluster(ClusterEvent::DuplicateResolved {
+                    agent,
+                    winner,
+                    loser,
+                }));
             }
             News::Orphaned { ids } => {
                 let (node, ids) = (self.node.clone(), ids.into_iter().collect());
