@@ -67,6 +67,14 @@ impl Endpoint {
         self.request(&format!("{}Connection: close\r\n\r\n", self.head("GET", path)))
     }
 
+    /// Asks for `path` of a node that may be in no state to answer.
+    ///
+    /// # Errors
+    /// No whole answer came.
+    pub fn try_get(&self, path: &str) -> io::Result<Answer> {
+        self.try_request(&format!("{}Connection: close\r\n\r\n", self.head("GET", path)))
+    }
+
     /// Asks for `path` and takes the JSON of a good answer.
     ///
     /// # Panics

@@ -161,7 +161,6 @@ fn target(packet: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::super::address;
     use super::*;
