@@ -126,7 +126,7 @@ fn single(fleet: &Fleet<'_>, agents: &[String]) -> BTreeMap<String, usize> {
 /// Agents that are reported to have been on two nodes, or to have been merged with what another node had stored.
 fn merged(fleet: &Fleet<'_>) -> BTreeSet<String> {
     let events = (0..SIZE).flat_map(|at| {
-        ["agent.duplicate", "agent.merged"].into_iter().flat_map(move |event| {
+        ["cluster.duplicate_resolved", "agent.merged"].into_iter().flat_map(move |event| {
             let mut page =
                 fleet.json(at, &format!("/debug/events?format=json&since=0&event={event}&limit=10000"));
             assert_eq!(page["missed"], 0, "{}", name(at));
