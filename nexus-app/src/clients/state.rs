@@ -232,9 +232,14 @@ impl Clients {
     /// A client went. Those that were cut off are told of in the events, at most one of a reason each second.
     pub(super) fn went(&self, id: u64, record: &ClientRecord, reason: CloseReason) {
         self.inner.records.lock().remove(&id);
-        let at = CloseReason::ALL.iter().position(|other| *other == reason).unwrap_or_default();
-        self.inner.counters.closed[at].fetch_add(1, Ordering::Relaxed);
         tracing::debug!(client = id, peer = %record.peer, reason = reason.name(), "client gone");
+        self.tell_cut_off(id, record, reason);
+        // Last: whoever sees the count finds the event.
+        let at = CloseReason::ALL.iter().position(|other| *other == reason).unwrap_or_default();
+        self.inner.counters.closed[at].fetch_add(1, Ordering::Release);
+    }
+
+    fn tell_cut_off(&self, id: u64, record: &ClientRecord, reason: CloseReason) {
         if matches!(reason, CloseReason::Client | CloseReason::Stopping | CloseReason::Idle) {
             return;
         }
