@@ -103,7 +103,7 @@ struct Older(Letters);
 
 impl Gate {
     /// There is room.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, letter: Letter) -> Pushed {
         let pushed = match self.state {
             State::Scheduled => Pushed::Queued,

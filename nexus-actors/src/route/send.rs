@@ -221,6 +221,7 @@ impl Node {
     }
 
     /// No route: perhaps it is a group's name, or another node has the agent.
+    #[inline(never)]
     fn miss<T: Target + ?Sized>(&self, id: AgentId, to: &T, letter: Letter) -> Sent {
         if let Some(group) = group_of(to) {
             return self.offer_to_group(group, letter);

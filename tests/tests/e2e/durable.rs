@@ -219,7 +219,8 @@ fn the_last_snapshot_comes_back() {
         let endpoint = sandbox.endpoint(&process);
         let found = boxes::get(&endpoint, "box/a", "count");
         match kept {
-            20 => assert_eq!(found, 20, "{persist}"),
+            // A store that is busy with the tenth takes a later one of the next ten.
+            20 => assert!((20..=25).contains(&found), "{persist}: {found}"),
             // Time passes also between two of the updates.
             _ => assert!((1..=kept).contains(&found), "{persist}: {found}"),
         }

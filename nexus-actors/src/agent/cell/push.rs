@@ -31,7 +31,7 @@ impl AgentCell {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn pushed(&self, pushed: Pushed, dead: &DeadLetters) -> Sent {
         match pushed {
             Pushed::Queued => Sent::Done,
