@@ -23,7 +23,7 @@ const LOOKS_PER_MEASURE: u64 = 2;
 /// Looks between two news: what changes all the time is told so often at most.
 const LOOKS_PER_NEWS: u64 = 4;
 /// The key under which gossip has a node's news.
-const KEY: &str = "node";
+const KEY: &str = "overview";
 
 /// Links that a node tells of at most, the busiest first: with the rest they would crowd out other news.
 const LINKS_MAX: usize = 16;

@@ -57,7 +57,7 @@ pub use self::places::Placements;
 pub use self::standing::Standing;
 
 /// The key under which nodes tell of themselves.
-const REPORT_KEY: &str = "node";
+const REPORT_KEY: &str = "placement";
 
 /// What a node needs to be one of several.
 #[derive(Clone, Debug)]
