@@ -17,7 +17,7 @@
 //! the agents last. So feeds keep their places while the agents live, agents write their last state while the store does, and the
 //! store closes its file when nobody writes any more.
 //!
-//! With [cluster], ops.sup comes before agents.sup: agents that start with the tree wait until the node has joined, and the endpoint says
+//! With `[cluster]`, ops.sup comes before agents.sup: agents that start with the tree wait until the node has joined, and the endpoint says
 //! what they wait for, and takes `nexus join`.
 
 mod feeds;

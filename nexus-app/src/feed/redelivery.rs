@@ -57,7 +57,7 @@ pub enum Input {
     },
     /// Everything was given.
     Given,
-    /// The time of an [`Effect::Wake`] has come.
+    /// The time of an `Effect::Wake` has come.
     Tick,
     /// The audit that was wanted; `None` if a member did not answer.
     Audited(Option<Audit>),

@@ -3,7 +3,7 @@
 //! The nodes are the ones of production: `Node`, its supervision tree, agents with their hosts, store, gateway, membership, gossip,
 //! directory, all of them the real ractor actors. What is simulated is beneath them: time (tokio's paused clock), the network
 //! (`nexus_cluster::transport::sim`), the disks ([`disk`]), chance (the seed; entropy of the operating system is replaced in the binary).
-//! A simulation has its process to itself, so nothing but the seed decides what happens, and its [trace](trace) has the same hash each
+//! A simulation has its process to itself, so nothing but the seed decides what happens, and its [trace] has the same hash each
 //! time.
 //!
 //! ```text
