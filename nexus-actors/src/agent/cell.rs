@@ -120,6 +120,8 @@ pub(crate) enum Leaving {
     Asked,
     /// Its state is written, and its actor ends.
     Gone,
+    /// Its supervisor has let it go before all that was sent to it by way of its old node had come.
+    Ended,
 }
 
 /// What became of a letter.
@@ -466,6 +468,7 @@ impl AgentCell {
         match self.leaving.load(Ordering::Acquire) {
             1 => Leaving::Asked,
             2 => Leaving::Gone,
+            3 => Leaving::Ended,
             _ => Leaving::No,
         }
     }

@@ -340,6 +340,8 @@ where
         if state.family.is_none()
             || cell.phase() != Phase::Live
             || cell.leaving() != Leaving::No
+            // One that has not wholly come has no place to sleep in.
+            || !node.routes().leads_to(&cell)
             || !cell.inbox().seal()
         {
             return;

@@ -138,6 +138,9 @@ impl StartChild for StartAgent {
     }
 
     fn ended(&self) {
+        if self.node.defers_end(&self.cell) {
+            return;
+        }
         if !self.node.left(&self.cell) {
             self.end();
             // It may have been asked to leave just before.
@@ -314,6 +317,11 @@ impl Node {
                 breathe(count).await;
             }
         }
+    }
+
+    /// The supervisor let the agent go while it was still arriving from another node. It has come now.
+    pub(crate) fn conclude(&self, family: &Arc<Family>, cell: &Arc<AgentCell>) {
+        StartAgent { node: self.clone(), cell: cell.clone(), kin: Kin::Member(family.clone()) }.end();
     }
 
     /// Asks the family's supervisor, if it is up, to give `cell` an actor.

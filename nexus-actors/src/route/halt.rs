@@ -1,7 +1,8 @@
 //! Letters for an agent that is between two places: they wait here, in order, until it is known where they go.
 //!
 //! There are three kinds of halts. At the node that an agent *leaves*, everything waits. At the node where it *arrives*, what other nodes send
-//! goes to it as soon as it is there; what this node's own agents send waits until all they sent before, by way of the old place, has come.
+//! comes by way of the old place goes to it as soon as it is there; the rest, what this node's own agents send above all, waits until all that
+//! went from here to the old place has come.
 //! At any other node whose agents have sent to it, everything waits that is sent while they *turn* to the new place, for the same reason.
 //!
 //! A [fence](Item::Fence) is queued and sent like a letter, and answered where the agent is: all letters before it have arrived then.
@@ -64,13 +65,23 @@ pub(crate) struct Halt {
 struct State {
     stop: Stop,
     items: VecDeque<Item>,
-    /// Of this node's own senders, to an agent that arrives.
-    own: VecDeque<Item>,
+    /// For an agent that arrives, and not by way of its old place.
+    late: VecDeque<Item>,
+    /// The nodes from which comes what goes by way of the old place of an agent that arrives.
+    old_ways: Vec<Arc<str>>,
+}
+
+impl State {
+    /// Whether what comes from there has to wait for what went from here to the old place of an agent that arrives.
+    fn is_late(&self, from: Option<&str>) -> bool {
+        let old = |from: &str| self.old_ways.iter().any(|way| **way == *from);
+        matches!(self.stop, Stop::Arriving(_)) && !from.is_some_and(old)
+    }
 }
 
 impl Halt {
     pub(crate) fn new(stop: Stop, limit: u64, waiting: Arc<AtomicU64>) -> Self {
-        let state = State { stop, items: VecDeque::new(), own: VecDeque::new() };
+        let state = State { stop, items: VecDeque::new(), late: VecDeque::new(), old_ways: Vec::new() };
         Self { limit, state: Mutex::new(state), waiting, ended: Mutex::default(), room: Notify::new() }
     }
 
@@ -87,38 +98,58 @@ impl Halt {
         }
     }
 
+    /// What it waits for, and how much waits.
+    pub(crate) fn describe(&self) -> String {
+        let state = self.state.lock();
+        let what = match &state.stop {
+            Stop::Leaving(_) => "it is leaving".to_owned(),
+            Stop::Arriving(None) => format!("it is to come by way of {:?}", state.old_ways),
+            Stop::Arriving(Some(_)) => format!("it has come by way of {:?}", state.old_ways),
+            Stop::Turning => "its letters turn to another way".to_owned(),
+            Stop::Passing(way) => format!("its letters pass on to {}", way.node()),
+        };
+        format!("{what}; {} wait, and {} behind them", state.items.len(), state.late.len())
+    }
+
     /// Letters that wait, and how many may.
     pub(crate) fn queue(&self) -> (u64, u64) {
         let state = self.state.lock();
-        ((state.items.len() + state.own.len()) as u64, self.limit)
+        ((state.items.len() + state.late.len()) as u64, self.limit)
     }
 
-    /// Takes a letter of this node's own agents, or of another node's.
-    pub(crate) fn push(&self, letter: Letter, own: bool, dead: &DeadLetters) -> Halted {
+    /// What comes from this node goes by way of the old place of the agent that arrives.
+    pub(crate) fn add_old_way(&self, node: &str) {
+        self.state.lock().old_ways.push(node.into());
+    }
+
+    /// Takes a letter of the node `from`, or of this one's own agents.
+    pub(crate) fn push(&self, letter: Letter, from: Option<&str>, dead: &DeadLetters) -> Halted {
         let mut state = self.state.lock();
-        let own_apart = match &state.stop {
+        let late = state.is_late(from);
+        match &state.stop {
             Stop::Passing(way) => return Halted::Along(way.clone(), letter),
-            Stop::Arriving(Some(cell)) if !own => {
+            Stop::Arriving(Some(cell)) if !late => {
                 let cell = cell.clone();
                 drop(state);
                 return Halted::Sent(cell.push(letter, dead));
             }
-            Stop::Arriving(_) => own,
-            Stop::Leaving(_) | Stop::Turning => false,
-        };
-        if (state.items.len() + state.own.len()) as u64 >= self.limit {
+            Stop::Arriving(_) | Stop::Leaving(_) | Stop::Turning => {}
+        }
+        if (state.items.len() + state.late.len()) as u64 >= self.limit {
             return Halted::Sent(Sent::Full(letter));
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        let queue = if own_apart { &mut state.own } else { &mut state.items };
+        let queue = if late { &mut state.late } else { &mut state.items };
         queue.push_back(Item::Letter(letter));
         Halted::Sent(Sent::Done)
     }
 
-    /// Takes another node's fence; answers it at once where the agent is. The way that it goes on, if it does.
-    pub(crate) fn fence(&self, answer: Answer) -> Option<(Arc<dyn Way>, Answer)> {
+    /// Takes a fence of the node `from`; answers it at once where the agent is. The way that it goes on, if it does.
+    pub(crate) fn fence(&self, answer: Answer, from: &str) -> Option<(Arc<dyn Way>, Answer)> {
         let mut state = self.state.lock();
+        let late = state.is_late(Some(from));
         match &state.stop {
+            _ if late => state.late.push_back(Item::Fence(answer)),
             Stop::Passing(way) => return Some((way.clone(), answer)),
             Stop::Arriving(Some(_)) => {
                 drop(state);
@@ -141,8 +172,8 @@ impl Halt {
     /// The oldest.
     pub(crate) fn pop(&self) -> Option<Item> {
         let mut state = self.state.lock();
-        let item = state.items.pop_front().or_else(|| state.own.pop_front())?;
-        let half_empty = (state.items.len() + state.own.len()) as u64 <= self.limit / 2;
+        let item = state.items.pop_front().or_else(|| state.late.pop_front())?;
+        let half_empty = (state.items.len() + state.late.len()) as u64 <= self.limit / 2;
         drop(state);
         if matches!(item, Item::Letter(_)) {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
@@ -155,7 +186,7 @@ impl Halt {
 
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state.lock();
-        state.items.is_empty() && state.own.is_empty()
+        state.items.is_empty() && state.late.is_empty()
     }
 
     /// The way that what comes goes, once nothing waits any more.
@@ -169,7 +200,7 @@ impl Halt {
     /// If nothing waits, what comes goes this way from now on.
     pub(crate) fn pass(&self, way: &Arc<dyn Way>) -> bool {
         let mut state = self.state.lock();
-        let empty = state.items.is_empty() && state.own.is_empty();
+        let empty = state.items.is_empty() && state.late.is_empty();
         if empty {
             state.stop = Stop::Passing(way.clone());
         }
@@ -193,7 +224,7 @@ impl Halt {
     pub(crate) fn empty_into(&self, cell: &AgentCell) {
         let mut state = self.state.lock();
         let mut items = std::mem::take(&mut state.items);
-        items.append(&mut state.own);
+        items.append(&mut state.late);
         self.settle(cell, items);
         self.room.notify_waiters();
     }
@@ -207,6 +238,14 @@ impl Halt {
                 }
                 Item::Fence(answer) => answer.send(Ok(Payload::EMPTY)),
             }
+        }
+    }
+
+    /// The agent that has come.
+    pub(crate) fn arrival(&self) -> Option<Arc<AgentCell>> {
+        match &self.state.lock().stop {
+            Stop::Arriving(cell) => cell.clone(),
+            _ => None,
         }
     }
 

@@ -45,6 +45,14 @@ impl RouteTable {
         self.halted.load(Ordering::Acquire)
     }
 
+    /// The agents whose letters wait, by their keys, and what for.
+    pub(crate) fn describe_halts(&self) -> Vec<(AgentId, String)> {
+        let mut halts: Vec<_> =
+            self.halts.iter().map(|halt| (AgentId::from_key(*halt.key()), halt.describe())).collect();
+        halts.sort();
+        halts
+    }
+
     pub(super) fn halt(&self, id: AgentId) -> Option<Arc<Halt>> {
         self.halts.get(&id.get()).map(|halt| halt.clone())
     }
@@ -74,6 +82,16 @@ impl RouteTable {
 
     fn new_halt(&self, stop: Stop, limit: u64) -> Arc<Halt> {
         Arc::new(Halt::new(stop, limit, self.halted.clone()))
+    }
+
+    /// The agent, if it is here and awake, or has come and still waits for what went to its old place.
+    pub(super) fn present(&self, id: AgentId) -> Option<Arc<AgentCell>> {
+        self.get(id).or_else(|| self.halt(id)?.arrival())
+    }
+
+    /// Whether messages go to `cell`: no more, and not only once it has wholly come.
+    pub(crate) fn leads_to(&self, cell: &AgentCell) -> bool {
+        self.routes.get(&cell.id.get()).is_some_and(|route| route.leads_to(cell))
     }
 
     /// Whether messages go to `cell`, or will.
@@ -180,14 +198,16 @@ impl RouteTable {
         }
     }
 
-    /// An agent is to come: what is sent to it waits from now on. `None` if it is here, or between two places already.
+    /// An agent is to come from the node `source`: what is sent to it waits from now on. `None` if it is here, or between two places already.
     pub(super) fn halt_arriving(
         &self,
         id: AgentId,
+        source: &str,
         limit: u64,
         retire: impl FnOnce(&AgentCell, Tally),
     ) -> Option<(Arc<Halt>, Before)> {
         let halt = self.new_halt(Stop::Arriving(None), limit);
+        halt.add_old_way(source);
         match self.routes.entry(id.get()) {
             Entry::Occupied(entry) => {
                 let before = match entry.get() {
@@ -207,6 +227,9 @@ impl RouteTable {
             Entry::Vacant(_) => {
                 let Entry::Vacant(place) = self.halts.entry(id.get()) else { return None };
                 let before = self.ways.remove(&id.get()).map_or(Before::Nothing, |(_, way)| Before::Way(way));
+                if let Before::Way(way) = &before {
+                    halt.add_old_way(way.node());
+                }
                 self.halts_open.fetch_add(1, Ordering::AcqRel);
                 place.insert(halt.clone());
                 Some((halt, before))

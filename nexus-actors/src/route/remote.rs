@@ -238,12 +238,19 @@ impl Node {
         let _ = self.remote_slot().set(remote);
     }
 
-    /// Takes messages from another node, for an agent here or one that a family makes, out of `bundle`. They are never passed on: an agent
+    /// Takes messages from the node `from`, for an agent here or one that a family makes, out of `bundle`. They are never passed on: an agent
     /// that is not here is unknown. With `reject` they are rejected as if the agent's inbox were full. Whatever becomes of each is counted
     /// here, and said to whoever asked; the receipt is dropped when the last one that was taken is done with. Those of a feed that delivers
     /// again what is lost go past the inbox's limit: their feed waits for room on the way here, and what is on its way is bounded by
     /// the link's credit.
-    pub fn receive<T: Target + ?Sized>(&self, to: &T, bundle: &mut Bundle, receipt: Receipt, reject: bool) {
+    pub fn receive<T: Target + ?Sized>(
+        &self,
+        to: &T,
+        from: &str,
+        bundle: &mut Bundle,
+        receipt: Receipt,
+        reject: bool,
+    ) {
         let Bundle(letters) = bundle;
         letters.retain_mut(|letter| {
             let sheds = letter.request.chained().is_none() && self.controls().sheds(&letter.request);
@@ -275,7 +282,7 @@ impl Node {
                     }
                 }
                 Some(None) => {}
-                None => self.receive_first(to, letters),
+                None => self.receive_first(to, from, letters),
             }
         }
     }
@@ -291,11 +298,11 @@ impl Node {
 
     /// There is no route: the first letter makes the agent, if a family declares it.
     #[cold]
-    fn receive_first<T: Target + ?Sized>(&self, to: &T, letters: &mut Letters) {
+    fn receive_first<T: Target + ?Sized>(&self, to: &T, from: &str, letters: &mut Letters) {
         let Some(letter) = letters.pop_front() else { return };
         let chained = letter.request.chained().is_some();
-        let sent = match self.try_local(to, letter) {
-            Sent::Full(letter) if chained => self.push_unlimited(to, letter),
+        let sent = match self.try_local(to, letter, Some(from)) {
+            Sent::Full(letter) if chained => self.push_unlimited(to, from, letter),
             sent => sent,
         };
         if let Sent::Full(mut letter) = sent {
@@ -306,11 +313,11 @@ impl Node {
 
     /// Enqueues a letter for an agent here whose inbox is full.
     #[cold]
-    fn push_unlimited<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+    fn push_unlimited<T: Target + ?Sized>(&self, to: &T, from: &str, letter: Letter) -> Sent {
         match self.routes().read(to.id()) {
             Some(cell) => cell.push_unlimited(letter, self.dead_letters()),
             // Gone between the two looks: what takes its place has room.
-            None => self.try_local(to, letter),
+            None => self.try_local(to, letter, Some(from)),
         }
     }
 

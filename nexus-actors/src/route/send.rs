@@ -212,12 +212,17 @@ impl Node {
         self.miss(id, to, letter)
     }
 
-    /// The same for a letter from another node: it goes to a third only when the agent is found there as it is claimed.
-    pub(super) fn try_local<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+    /// The same for a letter of the node `from`: it goes to a third only when the agent is found there as it is claimed.
+    pub(super) fn try_local<T: Target + ?Sized>(
+        &self,
+        to: &T,
+        letter: Letter,
+        from: Option<&str>,
+    ) -> Sent {
         if let Some(cell) = self.routes().read(to.id()) {
             return cell.push(letter, self.dead_letters());
         }
-        self.halted(to, letter, false).unwrap_or_else(|letter| self.make(to, letter))
+        self.halted(to, letter, from).unwrap_or_else(|letter| self.make(to, letter, from))
     }
 
     /// No route: perhaps it is a group's name, or another node has the agent.
@@ -226,7 +231,7 @@ impl Node {
         if let Some(group) = group_of(to) {
             return self.offer_to_group(group, letter);
         }
-        let letter = match self.halted(to, letter, true) {
+        let letter = match self.halted(to, letter, None) {
             Ok(sent) => return sent,
             Err(letter) => letter,
         };
@@ -236,21 +241,21 @@ impl Node {
         };
         // One that sleeps here is here.
         if self.routes().contains(id) {
-            return self.make(to, letter);
+            return self.make(to, letter, None);
         }
-        self.seek(to, letter).unwrap_or_else(|letter| self.make(to, letter))
+        self.seek(to, letter).unwrap_or_else(|letter| self.make(to, letter, None))
     }
 
     /// No route anywhere: perhaps a family makes the agent.
     #[cold]
-    fn make<T: Target + ?Sized>(&self, to: &T, letter: Letter) -> Sent {
+    fn make<T: Target + ?Sized>(&self, to: &T, letter: Letter, from: Option<&str>) -> Sent {
         match self.create(to) {
             Ok((family, cell)) => {
                 // Under the route's lock, like every push: a route that goes takes the agent's counters with it.
                 let route = self.routes().read(cell.id);
                 let sent = match route {
                     Some(present) => present.push(letter, self.dead_letters()),
-                    None => self.halted(to, letter, false).unwrap_or_else(|letter| {
+                    None => self.halted(to, letter, from).unwrap_or_else(|letter| {
                         let reason = DeadLetterReason::AgentStopped;
                         let error = AgentError::Stopped { name: display(to), reason: reason.to_string() };
                         Sent::Failed(self.unroutable(to, letter, error, reason))

@@ -294,7 +294,7 @@ impl Core {
 
     fn on_message(&mut self, now: Millis, from: NodeId, message: Message) {
         match message {
-            Message::Offer { number, floor, passport } => self.on_offer(from, number, floor, passport),
+            Message::Offer { number, floor, passport } => self.on_offer(now, from, number, floor, passport),
             Message::Part { number, offset, bytes } => self.on_part((from, number), offset, &bytes),
             Message::Over { number, floor } => self.on_over(from, number, floor),
             Message::Want { number, offset } => self.on_want(now, &from, number, offset),

@@ -207,6 +207,6 @@ impl Migration {
 
 impl fmt::Debug for Migration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Migration").field("under_way", &self.under_way()).finish_non_exhaustive()
+        f.debug_struct("Migration").field("core", &*self.inner.core.lock()).finish_non_exhaustive()
     }
 }

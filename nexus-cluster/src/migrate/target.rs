@@ -12,15 +12,15 @@ use crate::NodeId;
 /// Ends that are remembered at most, for sources that ask again. The oldest go.
 const REMEMBERED_MAX: usize = 65_536;
 
-/// After how many retries' time a source that has not said that nothing more comes is told again.
-const TAKEN_RETRIES: u32 = 5;
+/// After how many retries' time a source that has not said that nothing more comes is told again where it stands.
+const REMIND_RETRIES: u32 = 5;
 
 /// An agent that comes, or has.
 #[derive(Debug)]
 pub(super) struct Arrival {
     passport: Passport,
     stage: Stage,
-    /// When the source is told again that it was taken, until it has said that nothing more comes.
+    /// When the source is told again where it stands, until it has said that nothing more comes.
     say_at: Millis,
 }
 
@@ -54,7 +54,7 @@ impl Core {
         })
     }
 
-    pub(super) fn on_offer(&mut self, from: NodeId, number: u64, floor: u64, passport: Passport) {
+    pub(super) fn on_offer(&mut self, now: Millis, from: NodeId, number: u64, floor: u64, passport: Passport) {
         self.rise(&from, floor);
         if number < self.floors.get(&from).copied().unwrap_or(0) {
             return;
@@ -82,7 +82,7 @@ impl Core {
                 Stage::Expecting
             }
         };
-        self.arrivals.insert(key.clone(), Arrival { passport, stage, say_at: Millis::ZERO });
+        self.arrivals.insert(key.clone(), Arrival { passport, stage, say_at: now + self.config.retry * REMIND_RETRIES });
         self.forget_oldest();
         self.answer(&key);
     }
@@ -147,7 +147,7 @@ impl Core {
             Ok(()) => {
                 // Nothing is kept for one that lived here all the time.
                 arrival.stage = Stage::Taken { settled: !moves };
-                arrival.say_at = now + self.config.retry * TAKEN_RETRIES;
+                arrival.say_at = now + self.config.retry * REMIND_RETRIES;
                 if moves {
                     self.effects.push(Effect::Activate { key: key.clone() });
                 }
@@ -162,12 +162,13 @@ impl Core {
         self.answer(&key);
     }
 
-    /// The word that ends a move may have been lost: the source that is told of it once more says it again.
+    /// The word that ends a move, or calls it off, may have been lost: the source that is told once more where it stands says it again.
     pub(super) fn remind_sources(&mut self, now: Millis) {
-        let again = now + self.config.retry * TAKEN_RETRIES;
+        let again = now + self.config.retry * REMIND_RETRIES;
         let mut due = Vec::new();
         for (key, arrival) in &mut self.arrivals {
-            if matches!(arrival.stage, Stage::Taken { settled: false }) && arrival.say_at <= now {
+            let waits = matches!(arrival.stage, Stage::Receiving(_) | Stage::Taken { settled: false });
+            if waits && arrival.say_at <= now {
                 arrival.say_at = again;
                 due.push(key.clone());
             }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nexus_actors::agent::AgentId;
 use nexus_actors::rng::{Rng, Seed};
 use nexus_cluster::NodeName;
 use nexus_cluster::transport::sim::{Faults, Network, Traffic};
@@ -16,7 +17,7 @@ use crate::chronicle::{self, Chronicle, note};
 use crate::disk::SimDisk;
 use crate::invariants::{End, Judge, Look, SETTLED, Survey, Violation};
 use crate::plan::{Fault, Place, Plan};
-use crate::site::{Ground, Site, address};
+use crate::site::{Ground, Site, address, agents};
 use crate::trace::Trace;
 
 /// How often invariants look.
@@ -287,6 +288,11 @@ impl World {
         for site in self.sites.iter().flatten() {
             let books = site.books();
             chronicle::with(|chronicle| chronicle.lives[site.life].books = books);
+            note(format_args!("{} has under way {:?}", site.id, site.cluster.migration()));
+            for (agent, what) in site.node.between_places() {
+                let name = agents().iter().find(|name| AgentId::of(name) == agent).cloned();
+                note(format_args!("{} holds letters for {name:?}: {what}", site.id));
+            }
         }
         let end = End::new(look, &self.sites).await;
         chronicle::with(|chronicle| self.judge.end(end, chronicle));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::halt::Halt;
 use super::super::passage::Before;
 use super::{Luggage, TravelError};
-use crate::agent::{AgentCell, AgentId, Family};
+use crate::agent::{AgentCell, AgentId, Family, Leaving};
 use crate::node::Node;
 
 /// An agent that is to arrive. If it is dropped, letters for the agent wait for ever: it is [activated](Self::activate) and
@@ -46,9 +46,25 @@ impl Node {
             *self.retired().lock() += tally;
         };
         let (halt, before) =
-            self.routes().halt_arriving(id, limit, retire).ok_or_else(|| TravelError::Here(name.clone()))?;
+            self.routes().halt_arriving(id, source, limit, retire).ok_or_else(|| TravelError::Here(name.clone()))?;
         let (node, name, source) = (self.clone(), name.clone(), source.into());
         Ok(Arrival { node, name, source, family, halt, before, cell: None })
+    }
+}
+
+impl Node {
+    /// Whether the agent is still arriving: until its route leads to it, it can neither sleep nor be forgotten. That is seen to when
+    /// [all has come](Arrival::join).
+    pub(crate) fn defers_end(&self, cell: &AgentCell) -> bool {
+        let arrives = || {
+            let arrival = self.routes().halt(cell.id).and_then(|halt| halt.arrival());
+            arrival.is_some_and(|arrival| std::ptr::eq(&raw const *arrival, cell))
+        };
+        if !arrives() || !cell.set_leaving(Leaving::No, Leaving::Ended) {
+            return false;
+        }
+        // It may have come between the two: only one of the two sees to it.
+        arrives() || !cell.set_leaving(Leaving::Ended, Leaving::No)
     }
 }
 
@@ -93,7 +109,9 @@ impl Arrival {
         }
         self.node.routes().resume(&self.halt, cell);
         self.node.follow_groups(cell);
-        if cell.actor().is_none() {
+        if cell.set_leaving(Leaving::Ended, Leaving::No) {
+            self.node.conclude(&self.family, cell);
+        } else if cell.actor().is_none() {
             // It may have failed to start meanwhile, when its route did not lead to it yet.
             self.node.activate(&self.family, cell);
         }

@@ -174,6 +174,12 @@ impl Node {
         Ok((departure, receiver))
     }
 
+    /// The agents that are between two places, whose letters wait here, and what for: for operators.
+    #[must_use]
+    pub fn between_places(&self) -> Vec<(AgentId, String)> {
+        self.routes().describe_halts()
+    }
+
     /// The actor of an agent that was to leave has ended for good. `false` if it was not.
     pub(crate) fn left(&self, cell: &Arc<AgentCell>) -> bool {
         let Some(halt) = self.routes().halt(cell.id).filter(|halt| halt.leads_to(cell)) else { return false };
@@ -324,8 +330,8 @@ impl Node {
         }
     }
 
-    /// A fence of another node has come behind its letters.
-    pub fn receive_fence(&self, id: AgentId, ticket: Arc<dyn Ticket>) {
+    /// A fence of the node `from` has come behind its letters.
+    pub fn receive_fence(&self, id: AgentId, from: &str, ticket: Arc<dyn Ticket>) {
         let answer = Answer::Remote(Box::new((ticket, None)));
         if let Some(cell) = self.routes().get(id) {
             // What waits for a claim may go on to another node: it is to be asked again.
@@ -333,7 +339,7 @@ impl Node {
             return answer.send(if is_unclaimed(&cell) { Err(not_yet) } else { Ok(Payload::EMPTY) });
         }
         let (way, answer) = match self.routes().read_halt(id) {
-            Some(halt) => match halt.fence(answer) {
+            Some(halt) => match halt.fence(answer, from) {
                 Some(onward) => onward,
                 None => return,
             },
@@ -361,16 +367,16 @@ impl Node {
         }
     }
 
-    /// A letter for an agent that is between two places; of this node's `own` agents, or of another node's.
+    /// A letter for an agent that is between two places; of the node `from`, or of this one's own agents.
     pub(super) fn halted<T: Target + ?Sized>(
         &self,
         to: &T,
         letter: Letter,
-        own: bool,
+        from: Option<&str>,
     ) -> Result<Sent, Letter> {
         let forwarded = {
             let Some(halt) = self.routes().read_halt(to.id()) else { return Err(letter) };
-            match halt.push(letter, own, self.dead_letters()) {
+            match halt.push(letter, from, self.dead_letters()) {
                 Halted::Sent(sent) => return Ok(sent),
                 Halted::Along(way, letter) => way.forward(to.id(), to.name(), Parcel::of(letter)),
             }
@@ -394,7 +400,7 @@ impl Node {
     pub async fn absorb(&self, name: &Arc<str>, luggage: Luggage) -> Result<(), AgentError> {
         let id = AgentId::of(name);
         let stopped = |reason: &str| AgentError::Stopped { name: name.to_string(), reason: reason.into() };
-        if !self.routes().contains(id) {
+        if !self.routes().contains(id) && self.routes().present(id).is_none() {
             return Err(AgentError::UnknownAgent { name: name.to_string() });
         }
         if let Some((family, ..)) = self.dormant(id)
@@ -403,7 +409,7 @@ impl Node {
             self.activate(&family, &cell);
         }
         for _ in 0..WAKE_PAUSES {
-            let Some(cell) = self.routes().get(id) else { return Err(stopped("it has gone meanwhile")) };
+            let Some(cell) = self.routes().present(id) else { return Err(stopped("it has gone meanwhile")) };
             if let Some(actor) = cell.actor() {
                 let (sender, receiver) = oneshot::channel();
                 let message = AgentMessage::Host(HostMessage::Absorb(Box::new(luggage), sender.into()));

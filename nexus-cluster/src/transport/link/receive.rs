@@ -238,7 +238,7 @@ impl Link {
             Kind::Fence => {
                 let agent = envelope::read_fence(envelope.content)?;
                 match self.serve(envelope.number, terms.session) {
-                    Ok(ticket) => self.node.receive_fence(agent, ticket),
+                    Ok(ticket) => self.node.receive_fence(agent, self.peer.as_str(), ticket),
                     Err(busy) => self.reply(envelope.number, terms.session, Err(busy)),
                 }
             }
@@ -260,7 +260,7 @@ impl Link {
                 let progress = self.node.progress(agent);
                 inbound.watch.is_stuck(agent, progress, bytes, self.config.strained_share)
             };
-            self.node.receive(to, &mut gathered.bundle, terms.credit.receipt(bytes), reject);
+            self.node.receive(to, self.peer.as_str(), &mut gathered.bundle, terms.credit.receipt(bytes), reject);
             gathered.bundle.shrink(ROOM_KEPT);
         }
     }
