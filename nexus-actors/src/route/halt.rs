@@ -7,7 +7,7 @@
 //!
 //! A [fence](Item::Fence) is queued and sent like a letter, and answered where the agent is: all letters before it have arrived then.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,6 +39,9 @@ pub(crate) enum Stop {
     Turning,
     /// The same, and all that waited has gone this way: what comes follows.
     Passing(Arc<dyn Way>),
+    /// Of an agent that was to arrive and lives elsewhere: what comes by way of its old place goes this way; the rest still waits for what
+    /// went to the old place.
+    Forwarding(Arc<dyn Way>),
 }
 
 /// What becomes of a letter that comes to a halt.
@@ -69,19 +72,27 @@ struct State {
     late: VecDeque<Item>,
     /// The nodes from which comes what goes by way of the old place of an agent that arrives.
     old_ways: Vec<Arc<str>>,
+    /// The nodes that have sent to an agent of which it is not known where it lives.
+    senders: BTreeSet<Arc<str>>,
 }
 
 impl State {
     /// Whether what comes from there has to wait for what went from here to the old place of an agent that arrives.
     fn is_late(&self, from: Option<&str>) -> bool {
         let old = |from: &str| self.old_ways.iter().any(|way| **way == *from);
-        matches!(self.stop, Stop::Arriving(_)) && !from.is_some_and(old)
+        matches!(self.stop, Stop::Arriving(_) | Stop::Forwarding(_)) && !from.is_some_and(old)
     }
 }
 
 impl Halt {
     pub(crate) fn new(stop: Stop, limit: u64, waiting: Arc<AtomicU64>) -> Self {
-        let state = State { stop, items: VecDeque::new(), late: VecDeque::new(), old_ways: Vec::new() };
+        let state = State {
+            stop,
+            items: VecDeque::new(),
+            late: VecDeque::new(),
+            old_ways: Vec::new(),
+            senders: BTreeSet::new(),
+        };
         Self { limit, state: Mutex::new(state), waiting, ended: Mutex::default(), room: Notify::new() }
     }
 
@@ -107,6 +118,9 @@ impl Halt {
             Stop::Arriving(Some(_)) => format!("it has come by way of {:?}", state.old_ways),
             Stop::Turning => "its letters turn to another way".to_owned(),
             Stop::Passing(way) => format!("its letters pass on to {}", way.node()),
+            Stop::Forwarding(way) => {
+                format!("what comes by way of {:?} passes on to {}", state.old_ways, way.node())
+            }
         };
         format!("{what}; {} wait, and {} behind them", state.items.len(), state.late.len())
     }
@@ -128,14 +142,22 @@ impl Halt {
         let late = state.is_late(from);
         match &state.stop {
             Stop::Passing(way) => return Halted::Along(way.clone(), letter),
+            Stop::Forwarding(way) if !late => return Halted::Along(way.clone(), letter),
             Stop::Arriving(Some(cell)) if !late => {
                 let cell = cell.clone();
                 drop(state);
                 return Halted::Sent(cell.push(letter, dead));
             }
+            Stop::Arriving(None) | Stop::Forwarding(_) => {
+                if let Some(from) = from.filter(|from| !state.senders.contains(*from)) {
+                    state.senders.insert(from.into());
+                }
+            }
             Stop::Arriving(_) | Stop::Leaving(_) | Stop::Turning => {}
         }
-        if (state.items.len() + state.late.len()) as u64 >= self.limit {
+        // What a feed would deliver again has room: what is on its way is bounded already.
+        let limited = letter.request.chained().is_none() || from.is_none();
+        if limited && (state.items.len() + state.late.len()) as u64 >= self.limit {
             return Halted::Sent(Sent::Full(letter));
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
@@ -150,7 +172,7 @@ impl Halt {
         let late = state.is_late(Some(from));
         match &state.stop {
             _ if late => state.late.push_back(Item::Fence(answer)),
-            Stop::Passing(way) => return Some((way.clone(), answer)),
+            Stop::Passing(way) | Stop::Forwarding(way) => return Some((way.clone(), answer)),
             Stop::Arriving(Some(_)) => {
                 drop(state);
                 answer.send(Ok(Payload::EMPTY));
@@ -169,10 +191,10 @@ impl Halt {
         }
     }
 
-    /// The oldest.
-    pub(crate) fn pop(&self) -> Option<Item> {
+    /// The oldest; of those that are not late only, if that is wanted.
+    pub(crate) fn pop(&self, late: bool) -> Option<Item> {
         let mut state = self.state.lock();
-        let item = state.items.pop_front().or_else(|| state.late.pop_front())?;
+        let item = state.items.pop_front().or_else(|| if late { state.late.pop_front() } else { None })?;
         let half_empty = (state.items.len() + state.late.len()) as u64 <= self.limit / 2;
         drop(state);
         if matches!(item, Item::Letter(_)) {
@@ -195,6 +217,16 @@ impl Halt {
             Stop::Passing(way) => Some(way.clone()),
             _ => None,
         }
+    }
+
+    /// If nothing but what is late waits, the rest of what comes goes this way from now on.
+    pub(crate) fn forward(&self, way: &Arc<dyn Way>) -> bool {
+        let mut state = self.state.lock();
+        let empty = state.items.is_empty();
+        if empty {
+            state.stop = Stop::Forwarding(way.clone());
+        }
+        empty
     }
 
     /// If nothing waits, what comes goes this way from now on.
@@ -241,6 +273,11 @@ impl Halt {
         }
     }
 
+    /// The nodes that have sent while it was not known where the agent lives.
+    pub(crate) fn senders(&self) -> Vec<Arc<str>> {
+        self.state.lock().senders.iter().cloned().collect()
+    }
+
     /// The agent that has come.
     pub(crate) fn arrival(&self) -> Option<Arc<AgentCell>> {
         match &self.state.lock().stop {
@@ -255,7 +292,7 @@ impl Halt {
             Stop::Leaving(present) | Stop::Arriving(Some(present)) => {
                 std::ptr::eq(&raw const **present, cell)
             }
-            Stop::Arriving(None) | Stop::Turning | Stop::Passing(_) => false,
+            Stop::Arriving(None) | Stop::Turning | Stop::Passing(_) | Stop::Forwarding(_) => false,
         }
     }
 

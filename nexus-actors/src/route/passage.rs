@@ -198,16 +198,18 @@ impl RouteTable {
         }
     }
 
-    /// An agent is to come from the node `source`: what is sent to it waits from now on. `None` if it is here, or between two places already.
+    /// An agent is to come, from the node `source` if that is known: what is sent to it waits from now on. `None` if it is here, or between two places already.
     pub(super) fn halt_arriving(
         &self,
         id: AgentId,
-        source: &str,
+        source: Option<&str>,
         limit: u64,
         retire: impl FnOnce(&AgentCell, Tally),
     ) -> Option<(Arc<Halt>, Before)> {
         let halt = self.new_halt(Stop::Arriving(None), limit);
-        halt.add_old_way(source);
+        if let Some(source) = source {
+            halt.add_old_way(source);
+        }
         match self.routes.entry(id.get()) {
             Entry::Occupied(entry) => {
                 let before = match entry.get() {

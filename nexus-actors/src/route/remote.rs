@@ -33,6 +33,9 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
 
     /// The way to the node of this name.
     fn way_to(&self, node: &str) -> Option<Arc<dyn Way>>;
+
+    /// The node `sender` has sent to the agent by way of this one, which lives on the node `home`: it is to be told.
+    fn redirect(&self, sender: &str, agent: &Arc<str>, home: &str);
 }
 
 /// What becomes of an agent that is to be started here.

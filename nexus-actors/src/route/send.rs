@@ -213,16 +213,19 @@ impl Node {
     }
 
     /// The same for a letter of the node `from`: it goes to a third only when the agent is found there as it is claimed.
-    pub(super) fn try_local<T: Target + ?Sized>(
-        &self,
-        to: &T,
-        letter: Letter,
-        from: Option<&str>,
-    ) -> Sent {
+    pub(super) fn try_local<T: Target + ?Sized>(&self, to: &T, letter: Letter, from: Option<&str>) -> Sent {
         if let Some(cell) = self.routes().read(to.id()) {
             return cell.push(letter, self.dead_letters());
         }
-        self.halted(to, letter, from).unwrap_or_else(|letter| self.make(to, letter, from))
+        let letter = match self.halted(to, letter, from) {
+            Ok(sent) => return sent,
+            Err(letter) => letter,
+        };
+        let letter = match self.adopts(to) {
+            true => self.halted(to, letter, from),
+            false => Err(letter),
+        };
+        letter.unwrap_or_else(|letter| self.make(to, letter, from))
     }
 
     /// No route: perhaps it is a group's name, or another node has the agent.

@@ -99,6 +99,15 @@ pub enum Input {
         /// Which move.
         key: Key,
     },
+    /// A member has sent to an agent by way of this node, and the agent lives on another one: it is to send there.
+    Passed {
+        /// Who has sent.
+        sender: NodeName,
+        /// To which agent.
+        agent: Arc<str>,
+        /// Where that lives.
+        home: NodeName,
+    },
     /// Another node says something.
     Message {
         /// Who.
@@ -280,6 +289,7 @@ impl Core {
                     self.send(&key.0, Message::Switched { number: key.1 });
                 }
             }
+            Input::Passed { sender, agent, home } => self.on_passed(&sender, agent, &home),
             Input::Message { from, message } => self.on_message(now, from, message),
         }
         std::mem::take(&mut self.effects)
@@ -309,6 +319,15 @@ impl Core {
             Message::Switched { number } => self.on_switched(&from, number),
             // The shell's.
             Message::Drain { .. } => {}
+        }
+    }
+
+    /// Like the end of a move that this node has no further part in: what is lost of it is said again with the next letter that passes.
+    fn on_passed(&mut self, sender: &NodeName, agent: Arc<str>, home: &NodeName) {
+        if let (Some(sender), Some(home)) = (self.members.get(sender), self.members.get(home)) {
+            let (sender, to, number) = (sender.clone(), home.clone(), self.next_number);
+            self.next_number += 1;
+            self.send(&sender, Message::Moved { number, name: agent, to });
         }
     }
 

@@ -23,7 +23,7 @@ use super::error::{MoveError, Refusal};
 use crate::directory::Directory;
 use crate::membership::{MembershipEvent, MembershipHandle};
 use crate::transport::{ControlEvent, ControlLane};
-use crate::{NodeId, OutOfRange};
+use crate::{NodeId, NodeName, OutOfRange};
 
 /// Messages of others that may wait for the actor. Further ones are lost, as on the way.
 const QUEUE_MAX: usize = 16_384;
@@ -172,6 +172,11 @@ impl Migration {
         if let Some(agent) = self.inner.node.agent_name(id) {
             self.happened(Happened::Input(Input::Yield { agent, to }));
         }
+    }
+
+    /// The node `sender` has sent to the agent by way of this one: it is told that the agent lives on the node `home`.
+    pub fn redirect(&self, sender: NodeName, agent: Arc<str>, home: NodeName) {
+        self.happened(Happened::Input(Input::Passed { sender, agent, home }));
     }
 
     /// Something has come on the control lane for [`Service::Migration`](crate::transport::Service::Migration).

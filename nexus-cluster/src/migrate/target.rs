@@ -54,7 +54,14 @@ impl Core {
         })
     }
 
-    pub(super) fn on_offer(&mut self, now: Millis, from: NodeId, number: u64, floor: u64, passport: Passport) {
+    pub(super) fn on_offer(
+        &mut self,
+        now: Millis,
+        from: NodeId,
+        number: u64,
+        floor: u64,
+        passport: Passport,
+    ) {
         self.rise(&from, floor);
         if number < self.floors.get(&from).copied().unwrap_or(0) {
             return;
@@ -82,7 +89,10 @@ impl Core {
                 Stage::Expecting
             }
         };
-        self.arrivals.insert(key.clone(), Arrival { passport, stage, say_at: now + self.config.retry * REMIND_RETRIES });
+        self.arrivals.insert(
+            key.clone(),
+            Arrival { passport, stage, say_at: now + self.config.retry * REMIND_RETRIES },
+        );
         self.forget_oldest();
         self.answer(&key);
     }

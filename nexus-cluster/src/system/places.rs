@@ -276,6 +276,12 @@ impl Locate for Arc<Places> {
             directory.unregister(agent);
         }
     }
+
+    fn redirect(&self, sender: &NodeName, agent: &Arc<str>, home: &NodeName) {
+        if let Some(migration) = self.migration.get() {
+            migration.redirect(sender.clone(), agent.clone(), home.clone());
+        }
+    }
 }
 
 impl Listener for Places {

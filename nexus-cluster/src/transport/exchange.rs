@@ -42,6 +42,11 @@ pub trait Locate: fmt::Debug + Send + Sync + 'static {
     fn release(&self, agent: AgentId) {
         let _ = agent;
     }
+
+    /// The node `sender` is to be told that the agent, to which it has sent by way of this one, lives on the node `home`.
+    fn redirect(&self, sender: &NodeName, agent: &Arc<str>, home: &NodeName) {
+        let _ = (sender, agent, home);
+    }
 }
 
 /// Agents in a fixed place.
@@ -215,6 +220,12 @@ impl Remote for Outside {
     fn release(&self, id: AgentId) {
         if let Some(gateway) = self.0.upgrade() {
             gateway.table.release(id);
+        }
+    }
+
+    fn redirect(&self, sender: &str, agent: &Arc<str>, home: &str) {
+        if let (Some(gateway), Ok(sender), Ok(home)) = (self.0.upgrade(), sender.parse(), home.parse()) {
+            gateway.table.redirect(&sender, agent, &home);
         }
     }
 }

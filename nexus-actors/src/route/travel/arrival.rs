@@ -12,13 +12,13 @@ use crate::node::Node;
 /// [joined](Self::join), or [cancelled](Self::cancel).
 #[derive(Debug)]
 pub struct Arrival {
-    node: Node,
-    name: Arc<str>,
-    source: Arc<str>,
-    family: Arc<Family>,
-    halt: Arc<Halt>,
-    before: Before,
-    cell: Option<Arc<AgentCell>>,
+    pub(super) node: Node,
+    pub(super) name: Arc<str>,
+    source: Option<Arc<str>>,
+    pub(super) family: Arc<Family>,
+    pub(super) halt: Arc<Halt>,
+    pub(super) before: Before,
+    pub(super) cell: Option<Arc<AgentCell>>,
 }
 
 impl Node {
@@ -27,7 +27,6 @@ impl Node {
     /// # Errors
     /// [`TravelError`]: it cannot live here.
     pub fn expect(&self, name: &Arc<str>, behavior: &str, source: &str) -> Result<Arrival, TravelError> {
-        let id = AgentId::of(name);
         let family = self.family_of(name).ok_or_else(|| TravelError::NoFamily(name.clone()))?;
         let expected = family.template.behavior.clone();
         if *expected != *behavior {
@@ -40,15 +39,24 @@ impl Node {
         if self.routes().len() >= self.agents_max() {
             return Err(TravelError::TooMany { agent: name.clone(), limit: self.agents_max() });
         }
+        self.arrive(name, family, Some(source)).ok_or_else(|| TravelError::Here(name.clone()))
+    }
+
+    /// What is sent to the agent waits from now on. `None` if it is here, or between two places already.
+    pub(super) fn arrive(
+        &self,
+        name: &Arc<str>,
+        family: Arc<Family>,
+        source: Option<&str>,
+    ) -> Option<Arrival> {
         let limit = u64::from(family.template.inbox.max(1));
         let retire = |cell: &AgentCell, tally| {
             self.unwatch_idle(cell);
             *self.retired().lock() += tally;
         };
-        let (halt, before) =
-            self.routes().halt_arriving(id, source, limit, retire).ok_or_else(|| TravelError::Here(name.clone()))?;
-        let (node, name, source) = (self.clone(), name.clone(), source.into());
-        Ok(Arrival { node, name, source, family, halt, before, cell: None })
+        let (halt, before) = self.routes().halt_arriving(AgentId::of(name), source, limit, retire)?;
+        let (node, name, source) = (self.clone(), name.clone(), source.map(Arc::from));
+        Some(Arrival { node, name, source, family, halt, before, cell: None })
     }
 }
 
@@ -101,7 +109,7 @@ impl Arrival {
         let Some(cell) = &self.cell else { return };
         let way = match &self.before {
             Before::Way(way) => Some(way.clone()),
-            Before::Unclaimed => self.node.way_to(&self.source),
+            Before::Unclaimed => self.source.as_ref().and_then(|source| self.node.way_to(source)),
             Before::Nothing | Before::Asleep(_) => None,
         };
         if let Some(way) = way {

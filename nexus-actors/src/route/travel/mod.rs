@@ -15,6 +15,7 @@
 //!
 //! Which node has the agent is not decided here: until a target activates it, the source can take it back.
 
+mod adopt;
 mod arrival;
 mod error;
 
@@ -222,7 +223,7 @@ impl Node {
     /// What waits becomes dead letters, and the route is gone.
     fn give_up(&self, name: &Arc<str>, halt: &Arc<Halt>, reason: DeadLetterReason) {
         loop {
-            while let Some(item) = halt.pop() {
+            while let Some(item) = halt.pop(true) {
                 match item {
                     Item::Letter(letter) => {
                         let error =
@@ -278,8 +279,20 @@ impl Node {
         way: &Arc<dyn Way>,
         done: impl Fn(&RouteTable) -> bool,
     ) {
+        self.drain_if(name, halt, way, true, done).await;
+    }
+
+    /// The same, only with what is `late` if that is wanted.
+    async fn drain_if(
+        &self,
+        name: &Arc<str>,
+        halt: &Arc<Halt>,
+        way: &Arc<dyn Way>,
+        late: bool,
+        done: impl Fn(&RouteTable) -> bool,
+    ) {
         loop {
-            match self.drain_some(name, halt, way) {
+            match self.drain_some(name, halt, way, late) {
                 Drained::Full => way.room().await,
                 Drained::Some => tokio::task::yield_now().await,
                 Drained::All if done(self.routes()) => return,
@@ -288,10 +301,10 @@ impl Node {
         }
     }
 
-    fn drain_some(&self, name: &Arc<str>, halt: &Arc<Halt>, way: &Arc<dyn Way>) -> Drained {
+    fn drain_some(&self, name: &Arc<str>, halt: &Arc<Halt>, way: &Arc<dyn Way>, late: bool) -> Drained {
         let id = AgentId::of(name);
         for _ in 0..TURN {
-            let Some(item) = halt.pop() else { return Drained::All };
+            let Some(item) = halt.pop(late) else { return Drained::All };
             match item {
                 Item::Fence(answer) => way.fence(id, Asker::of(answer)),
                 Item::Letter(letter) => match way.forward(id, Some(name), Parcel::of(letter)) {

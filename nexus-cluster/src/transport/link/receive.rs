@@ -260,7 +260,13 @@ impl Link {
                 let progress = self.node.progress(agent);
                 inbound.watch.is_stuck(agent, progress, bytes, self.config.strained_share)
             };
-            self.node.receive(to, self.peer.as_str(), &mut gathered.bundle, terms.credit.receipt(bytes), reject);
+            self.node.receive(
+                to,
+                self.peer.as_str(),
+                &mut gathered.bundle,
+                terms.credit.receipt(bytes),
+                reject,
+            );
             gathered.bundle.shrink(ROOM_KEPT);
         }
     }

@@ -38,7 +38,8 @@ impl Invariant for Order {
                     && !was_doubled(&message.agent, sent_at, *handled_at)
             });
             if let Some((other, (earlier, handled_at))) = overtaken {
-                let on = |activation: ActivationId| &chronicle.lives[chronicle.activations[activation].life].name;
+                let on =
+                    |activation: ActivationId| &chronicle.lives[chronicle.activations[activation].life].name;
                 wrong.push(format!(
                     "{earlier} of {} to {} was handled on {} at {:.3} s, and {id} on {} at {:.3} s before it",
                     chronicle.lives[message.sender].name,
