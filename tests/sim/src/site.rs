@@ -9,7 +9,7 @@ use nexus_actors::clock::Clock;
 use nexus_actors::rng::{Rng, Seed};
 use nexus_actors::store::{Persist, Store, StoreConfig};
 use nexus_actors::supervision::{ChildRules, ChildSpec, Root, SupervisorEnv, SupervisorSpec};
-use nexus_actors::telemetry::Event;
+use nexus_actors::telemetry::{ClusterEvent, Event};
 use nexus_actors::{Node, NodeConfig};
 use nexus_cluster::gossip::{GossipConfig, GossipHandle, Urgency};
 use nexus_cluster::membership::MembershipConfig;
@@ -220,8 +220,14 @@ fn trace_events(node: &Node, name: Arc<str>) {
     tokio::spawn(async move {
         while let Ok(record) = events.recv().await {
             note(format_args!("{name} tells {:?}", record.event));
-            if let Event::AgentMoved { agent, .. } = &record.event {
-                chronicle::with(|chronicle| chronicle.moves(&name, agent));
+            match &record.event {
+                Event::AgentMoved { agent, .. } => {
+                    chronicle::with(|chronicle| chronicle.moves(&name, agent));
+                }
+                Event::Cluster(ClusterEvent::MemberDown { .. }) => {
+                    chronicle::with(|chronicle| chronicle.loses(&name));
+                }
+                _ => {}
             }
         }
     });
