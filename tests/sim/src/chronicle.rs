@@ -209,11 +209,10 @@ impl Chronicle {
     }
 
     /// A node has given up another one as lost.
-    pub fn loses(&mut self, life: &str) {
+    pub fn loses(&mut self, life: LifeId, lost: &NodeId) {
         let now = self.now();
-        if let Some(life) = self.life(life) {
-            self.lives[life].losses.push(now);
-        }
+        self.note(format_args!("{} loses {lost}", self.lives[life].name.clone()));
+        self.lives[life].losses.push(now);
     }
 
     /// The life that goes by this name.

@@ -9,10 +9,10 @@ use nexus_actors::clock::Clock;
 use nexus_actors::rng::{Rng, Seed};
 use nexus_actors::store::{Persist, Store, StoreConfig};
 use nexus_actors::supervision::{ChildRules, ChildSpec, Root, SupervisorEnv, SupervisorSpec};
-use nexus_actors::telemetry::{ClusterEvent, Event};
+use nexus_actors::telemetry::Event;
 use nexus_actors::{Node, NodeConfig};
 use nexus_cluster::gossip::{GossipConfig, GossipHandle, Urgency};
-use nexus_cluster::membership::MembershipConfig;
+use nexus_cluster::membership::{MembershipConfig, MembershipEvent};
 use nexus_cluster::system::{Cluster, ClusterSetup};
 use nexus_cluster::transport::sim::Network;
 use nexus_cluster::{NodeId, NodeName};
@@ -134,6 +134,7 @@ impl Ground {
             Ok::<_, Infallible>(network.join(id.clone(), &address(self.place), exchange))
         });
         let cluster = cluster.expect("presets are in range");
+        trace_losses(&cluster, life);
         let mut top = SupervisorSpec::new("nexus").intensity(INTENSITY, Duration::from_secs(1));
         top = top.child(node.store_child().expect("it has a store"));
         top = top.child(cluster.child());
@@ -220,15 +221,18 @@ fn trace_events(node: &Node, name: Arc<str>) {
     tokio::spawn(async move {
         while let Ok(record) = events.recv().await {
             note(format_args!("{name} tells {:?}", record.event));
-            match &record.event {
-                Event::AgentMoved { agent, .. } => {
-                    chronicle::with(|chronicle| chronicle.moves(&name, agent));
-                }
-                Event::Cluster(ClusterEvent::MemberDown { .. }) => {
-                    chronicle::with(|chronicle| chronicle.loses(&name));
-                }
-                _ => {}
+            if let Event::AgentMoved { agent, .. } = &record.event {
+                chronicle::with(|chronicle| chronicle.moves(&name, agent));
             }
+        }
+    });
+}
+
+/// Writes down when the node gives others up as lost.
+fn trace_losses(cluster: &Cluster, life: LifeId) {
+    cluster.membership().subscribe(move |event| {
+        if let MembershipEvent::MemberDown(member) = event {
+            chronicle::with(|chronicle| chronicle.loses(life, member.id()));
         }
     });
 }
