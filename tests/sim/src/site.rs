@@ -134,7 +134,7 @@ impl Ground {
             Ok::<_, Infallible>(network.join(id.clone(), &address(self.place), exchange))
         });
         let cluster = cluster.expect("presets are in range");
-        trace_losses(&cluster, life);
+        trace_members(&cluster, life);
         let mut top = SupervisorSpec::new("nexus").intensity(INTENSITY, Duration::from_secs(1));
         top = top.child(node.store_child().expect("it has a store"));
         top = top.child(cluster.child());
@@ -228,9 +228,11 @@ fn trace_events(node: &Node, name: Arc<str>) {
     });
 }
 
-/// Writes down when the node gives others up as lost.
-fn trace_losses(cluster: &Cluster, life: LifeId) {
+/// Writes down what the node hears of others, and when it gives them up as lost.
+fn trace_members(cluster: &Cluster, life: LifeId) {
+    let me = cluster.membership().me().id().clone();
     cluster.membership().subscribe(move |event| {
+        note(format_args!("{me} hears {event:?}"));
         if let MembershipEvent::MemberDown(member) = event {
             chronicle::with(|chronicle| chronicle.loses(life, member.id()));
         }
