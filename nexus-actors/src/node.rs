@@ -278,11 +278,11 @@ impl Node {
         self.routes().len()
     }
 
-    /// Whether there is a route to the agent, awake or dormant: one map read. Members of families that nobody has sent a message
-    /// to yet have none.
+    /// Whether the agent is here, awake or dormant: one map read. Members of families that nobody has sent a message to yet are not. One
+    /// that has come from another node is, also while what this node's agents send still waits for what they sent before.
     #[must_use]
     pub fn has_agent<T: Target + ?Sized>(&self, target: &T) -> bool {
-        self.routes().contains(target.id())
+        self.routes().contains(target.id()) || self.routes().present(target.id()).is_some()
     }
 
     /// All agents that have an inbox, that is all but the dormant ones, sorted by name.

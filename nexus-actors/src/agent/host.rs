@@ -240,12 +240,13 @@ where
             }
             AgentMessage::Host(HostMessage::Save) => {
                 if state.persisted.is_some() && state.cell.phase() != Phase::Settling {
-                    self.save(&myself, state).await?;
+                    self.save(&myself, state).boxed().await?;
                 }
                 Ok(())
             }
             AgentMessage::Host(HostMessage::Absorb(luggage, reply)) => {
-                let merged = self.absorb(&myself, *luggage, state).await?;
+                // Boxed: rare, and larger than all that is not.
+                let merged = self.absorb(&myself, *luggage, state).boxed().await?;
                 // Whoever sent it may be gone.
                 let _ = reply.send(merged);
                 Ok(())
@@ -271,7 +272,7 @@ where
                     return state.put_off(letter);
                 }
                 if state.persisted.is_some() {
-                    return self.direct_persisted(myself, letter, state).await;
+                    return self.direct_persisted(myself, letter, state).boxed().await;
                 }
                 let (node, cell, fate) = state.handles();
                 let mut batch = Batch::direct(&cell, node.dead_letters(), &fate, letter);
@@ -297,7 +298,7 @@ where
             return self.leave(&myself, state);
         }
         if state.persisted.is_some() {
-            return self.drain_persisted(myself, state).await;
+            return self.drain_persisted(myself, state).boxed().await;
         }
         let (node, cell, fate) = state.handles();
         let spare = std::mem::take(&mut state.spare);

@@ -85,7 +85,7 @@ impl RouteTable {
     }
 
     /// The agent, if it is here and awake, or has come and still waits for what went to its old place.
-    pub(super) fn present(&self, id: AgentId) -> Option<Arc<AgentCell>> {
+    pub(crate) fn present(&self, id: AgentId) -> Option<Arc<AgentCell>> {
         self.get(id).or_else(|| self.halt(id)?.arrival())
     }
 

@@ -439,3 +439,52 @@ fn refusals_say_why() {
     );
     assert!(world.nodes[0].live.is_some());
 }
+
+/// Goal: a place that is kept for an agent that does not come is given back. Method: the source has gone on, and its word that it has is lost.
+#[test]
+fn a_target_asks_a_source_that_has_gone_on() {
+    let config = MigrationConfig::default();
+    let mut target = Core::new(id(1), config.clone());
+    let key = (id(0), 1);
+    let say = |core: &mut Core, now: u64, message| {
+        core.step(Millis::new(now), Input::Message { from: id(0), message })
+    };
+    let _ = target.step(Millis::new(0), Input::Member(id(0)));
+    let offer = Message::Offer { number: 1, floor: 1, passport: passport(4) };
+    assert!(matches!(&say(&mut target, 0, offer)[..], [Effect::Expect { .. }]));
+    let wanted = Effect::Send { to: id(0), message: Message::Want { number: 1, offset: 0 } };
+    let expected = Input::Expected { key: key.clone(), result: Ok(()) };
+    assert_eq!(target.step(Millis::new(1), expected), [wanted.clone()]);
+
+    let soon = u64::try_from(config.retry.as_millis()).unwrap();
+    assert_eq!(target.step(Millis::new(soon), Input::Tick), []);
+    assert_eq!(target.step(Millis::new(10 * soon), Input::Tick), [wanted]);
+    let over = Message::Over { number: 1, floor: 2 };
+    assert_eq!(say(&mut target, 10 * soon, over), [Effect::Cancel { key }]);
+    assert_eq!(target.under_way(), (0, 0));
+}
+
+/// Goal: a member that sends by way of a node that is not the agent's home is told where that is, and by numbers that no move has.
+#[test]
+fn whoever_sends_by_a_detour_is_told() {
+    let mut core = Core::new(id(0), MigrationConfig::default());
+    let name = |at: usize| id(at).name;
+    let passed = || Input::Passed { sender: name(1), agent: AGENT.into(), home: name(2) };
+    assert_eq!(core.step(Millis::ZERO, passed()), [], "neither is a member");
+    for other in [1, 2] {
+        let _ = core.step(Millis::ZERO, Input::Member(id(other)));
+    }
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        let [Effect::Send { to, message: Message::Moved { number, name, to: home } }] =
+            &core.step(Millis::ZERO, passed())[..]
+        else {
+            panic!("one message")
+        };
+        assert_eq!((to, &**name, home), (&id(1), AGENT, &id(2)));
+        numbers.push(*number);
+        let message = Message::Switched { number: *number };
+        assert_eq!(core.step(Millis::ZERO, Input::Message { from: id(1), message }), []);
+    }
+    assert_ne!(numbers[0], numbers[1]);
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_actors::agent::{
-    AgentMessage, AgentSpec, AgentTemplate, Behaviors, Durable, FamilyRules, Level, Payload, Request,
+    AgentId, AgentMessage, AgentSpec, AgentTemplate, Behaviors, Durable, FamilyRules, Level, Payload, Request,
 };
 use nexus_actors::clock::Clock;
 use nexus_actors::rng::{Rng, Seed};
@@ -517,4 +517,28 @@ async fn after_a_heal_the_loser_is_merged_into_the_winner() {
     };
     assert!(told(&sites[winner], "agent.merged"));
     assert!(sites.iter().any(|site| told(site, "cluster.duplicate_resolved")));
+}
+
+/// Goal: who sends for the first time to an agent that has moved away from its name's owner sends straight to its home from then on.
+#[tokio::test(start_paused = true)]
+async fn a_detour_is_taken_once() {
+    const AGENT: &str = "book/7";
+    let (_network, sites) = three(6, Faults::default()).await;
+    let owner = sites[0].cluster.ring().owner(AgentId::of(AGENT)).unwrap().clone();
+    let at = |node: &NodeId| sites.iter().position(|site| site.id() == *node).unwrap();
+    let owner = at(&owner);
+    let [to, late] = [(owner + 1) % 3, (owner + 2) % 3];
+    let add = |number: u64| Request::action("add", Payload::encode(&("late", number)).unwrap());
+    sites[owner].node.ask(AGENT, add(0), SOON).await.unwrap();
+    sites[owner].cluster.migration().migrate(AGENT, sites[to].id()).await.unwrap();
+    assert_eq!(sites[late].node.leads_to(AGENT), None);
+    for number in 1..4 {
+        sites[late].node.send(AGENT, add(number)).unwrap();
+    }
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(sites[late].node.leads_to(AGENT).as_deref(), Some(&**sites[to].node.name()));
+    sites[late].node.ask(AGENT, add(4), SOON).await.unwrap();
+    let came = sites[to].ask::<Book>(AGENT, "list").await.unwrap();
+    assert_eq!(came.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    balanced(&sites);
 }

@@ -2,8 +2,8 @@
 //! and of its node what was answered under each-update.
 //!
 //! At the end each agent must have every message that was handled by it, except those that were on a node when that crashed, or in a
-//! behavior when that failed, and are nowhere else. Of an agent under each-update what was answered with success is excepted from that, as long
-//! as it was not started elsewhere while its node was gone: what that node has stored is not brought together with what the agent has become.
+//! behavior when that failed, and are nowhere else. Of an agent under each-update what was answered with success is excepted from that, even if it
+//! was started elsewhere while its node was gone: what that node has stored is brought together with what the agent has become.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,13 +73,7 @@ fn gone<'a>(
     at: Duration,
     life: Option<LifeId>,
 ) -> impl Iterator<Item = MessageId> + 'a {
-    // An agent that is started elsewhere while its node is gone begins there with what that node has.
-    let place = |life: LifeId| chronicle.lives[life].place;
-    let replaced = chronicle.activations.iter().any(|other| {
-        let later = other.until.is_none_or(|until| until >= at);
-        other.agent == activation.agent && later && place(other.life) != place(activation.life)
-    });
-    let stored = activation.agent.starts_with("each/") && !(replaced && life.is_some());
+    let stored = activation.agent.starts_with("each/");
     // Others that had taken it over by then, and live on another node.
     let elsewhere = chronicle.activations.iter().filter(move |other| {
         let holds = other.from <= at && !other.moved;
