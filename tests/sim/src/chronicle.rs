@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_actors::agent::Tally;
-use nexus_cluster::NodeId;
+use nexus_cluster::gossip::Change;
+use nexus_cluster::{NodeId, NodeName};
 use tokio::time::Instant;
 
 use crate::plan::Place;
@@ -130,6 +131,10 @@ pub struct Chronicle {
     pub messages: Vec<Message>,
     /// By [`ActivationId`].
     pub activations: Vec<Activation>,
+    /// What nodes have heard of others' keys last, and when a key came that was older than that.
+    heard: BTreeMap<(LifeId, NodeName, String), (u64, u64)>,
+    /// See above.
+    pub stale: Vec<String>,
     /// Those that go on.
     running: BTreeMap<Arc<str>, Vec<ActivationId>>,
 }
@@ -146,6 +151,8 @@ pub fn open(trace: Trace) {
         lives: Vec::new(),
         messages: Vec::new(),
         activations: Vec::new(),
+        heard: BTreeMap::new(),
+        stale: Vec::new(),
         running: BTreeMap::new(),
     };
     CHRONICLE.with_borrow_mut(|slot| *slot = Some(chronicle));
@@ -214,6 +221,19 @@ impl Chronicle {
                 !here
             });
         }
+    }
+
+    /// A node has heard that another one's key has another value.
+    pub fn learns(&mut self, life: LifeId, change: &Change) {
+        let (key, now) = ((life, change.owner.clone(), change.key.clone()), self.now());
+        let version = (change.incarnation, change.version);
+        if let Some(before) = self.heard.get(&key).filter(|before| **before >= version) {
+            let (name, Change { owner, key, .. }) = (&self.lives[life].name, change);
+            let at = now.as_secs_f64();
+            self.stale
+                .push(format!("{name} heard {version:?} of {owner}'s {key} at {at:.3} s, after {before:?}"));
+        }
+        self.heard.insert(key, version);
     }
 
     /// A node has given up another one as lost.

@@ -135,6 +135,7 @@ impl Ground {
         });
         let cluster = cluster.expect("presets are in range");
         trace_members(&cluster, life);
+        trace_news(&cluster, life);
         let mut top = SupervisorSpec::new("nexus").intensity(INTENSITY, Duration::from_secs(1));
         top = top.child(node.store_child().expect("it has a store"));
         top = top.child(cluster.child());
@@ -236,6 +237,13 @@ fn trace_members(cluster: &Cluster, life: LifeId) {
         if let MembershipEvent::MemberDown(member) = event {
             chronicle::with(|chronicle| chronicle.loses(life, member.id()));
         }
+    });
+}
+
+/// Writes down what the node hears of others' keys.
+fn trace_news(cluster: &Cluster, life: LifeId) {
+    cluster.gossip().subscribe(move |change| {
+        chronicle::with(|chronicle| chronicle.learns(life, change));
     });
 }
 

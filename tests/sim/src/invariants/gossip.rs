@@ -1,6 +1,7 @@
-//! Gossip converges: at the end every node knows the last value that every other wrote, and says that all know the same.
+//! Gossip converges: at the end every node knows the last value that every other wrote, and says that all know the same. On the way there nobody
+//! hears of an older value after a newer one.
 
-use super::{End, Invariant};
+use super::{End, Invariant, named};
 use crate::chronicle::Chronicle;
 use nexus_cluster::gossip::Convergence;
 
@@ -13,7 +14,8 @@ impl Invariant for Gossip {
         "gossip"
     }
 
-    fn end(&mut self, end: &End, _: &Chronicle) -> Result<(), String> {
+    fn end(&mut self, end: &End, chronicle: &Chronicle) -> Result<(), String> {
+        named(&chronicle.stale)?;
         for (place, last) in &end.nodes {
             for (owner, heard) in &last.heard {
                 let written = end.nodes.get(owner).and_then(|node| node.heard.get(owner)).cloned().flatten();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nexus_actors::agent::Tally;
 use nexus_cluster::NodeId;
-use nexus_cluster::gossip::Convergence;
+use nexus_cluster::gossip::{Change, Convergence};
 
 use super::*;
 use crate::chronicle::{self, Activation, Books, Heard, Kind};
@@ -228,6 +228,17 @@ fn views_are_compared() {
         end.nodes.get_mut(&1).unwrap().convergence = Some(lagging);
     };
     assert_eq!(fires(lags), ["gossip"]);
+    let older = |chronicle: &mut Chronicle, _: &mut End| {
+        let news = |version| Change {
+            owner: "n1".parse().unwrap(),
+            incarnation: 1,
+            version,
+            key: "written".to_owned(),
+            value: None,
+        };
+        [2, 3, 2].map(|version| chronicle.learns(0, &news(version)));
+    };
+    assert_eq!(fires(older), ["gossip"]);
 }
 
 /// Goal: the judge keeps the first violation of each invariant, and reckons since when nothing has changed.
