@@ -1,5 +1,7 @@
 //! Real agents on two nodes over the simulated carrier.
 
+mod again;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +63,18 @@ impl Actor for Scribe {
             "wait" => {
                 gate.acquire().await?.forget();
                 reply.done();
+            }
+            "add or lose" => {
+                numbers.push(request.payload.decode()?);
+                match gate.try_acquire() {
+                    Ok(permit) => {
+                        permit.forget();
+                        reply.done();
+                    }
+                    Err(_) => {
+                        reply.error(AgentError::NodeLost { node: "c".into(), reason: "so it is".into() })
+                    }
+                }
             }
             "refuse" => reply.error(AgentError::Invalid { reason: "no".into() }),
             _ => return Err("told to fail".into()),
