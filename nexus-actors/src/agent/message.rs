@@ -241,7 +241,9 @@ impl Request {
     /// when the way to the agent's node is lost, until it is answered or its time is over: at least once, not at most once. Tries have
     /// an id in common, by which the agent's node knows them: as long as it remembers, the agent handles one of them and
     /// all are answered alike. It does not if it was started anew between two tries, if the agent has moved between them, or if the answer
-    /// is more than minutes old or too many have followed. Requests that are sent or published are not tried again, marked or not.
+    /// is more than minutes old or too many have followed. A try that comes late comes after what was sent meanwhile. It takes some seconds
+    /// until a way is known to be lost (15 s without a connection, by default): an ask whose time is shorter times out before. Requests that
+    /// are sent or published are not tried again, marked or not.
     #[must_use]
     pub fn at_least_once(mut self) -> Self {
         self.extras.get_or_insert_default().at_least_once = true;
