@@ -426,7 +426,11 @@ where
         {
             let now = state.node.clock().now();
             persisted.handled(&Request::action("merge", Payload::EMPTY), true, || now);
-            self.save(myself, state).await?;
+            // Whatever its policy: what it has taken over is forgotten where it was.
+            if !self.commit(myself, state).await? {
+                let reason = "what it has taken over could not be stored".to_owned();
+                return Ok(Err(AgentError::Failed { reason }));
+            }
         }
         Ok(merged)
     }

@@ -169,19 +169,19 @@ where
                     self.not_given(state, &error);
                 }
             }
-            Due::BeforeReplies => return self.commit(myself, state).await,
+            Due::BeforeReplies => return self.commit(myself, state).await.map(drop),
         }
         Ok(())
     }
 
-    /// Commits the state, then answers; or undoes what cannot be committed.
-    async fn commit(
+    /// Commits the state, then answers; or undoes what cannot be committed. Whether it is committed.
+    pub(super) async fn commit(
         &self,
         myself: &ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<bool, ActorProcessingErr> {
         let written = self.snapshot(state);
-        let Some(persisted) = &mut state.persisted else { return Ok(()) };
+        let Some(persisted) = &mut state.persisted else { return Ok(true) };
         let fed = persisted.fed;
         let result = match &written {
             Ok(snapshot) => persisted.store.commit(&state.cell, snapshot.clone(), fed).await,
@@ -192,9 +192,9 @@ where
                 state.cell.set_snapshot(snapshot);
                 persisted.given();
                 persisted.ledger.release(Ok(()));
-                Ok(())
+                Ok(true)
             }
-            (Err(error), _) if !fed => self.undo(myself, state, &error).await,
+            (Err(error), _) if !fed => self.undo(myself, state, &error).await.map(|()| false),
             (Err(error @ (StoreError::TooLarge { .. } | StoreError::Unwritable { .. })), _) => {
                 Err(format!("a feed's request made a state that cannot be stored: {error}").into())
             }
@@ -204,7 +204,7 @@ where
                     // Fails only when the actor is about to end; its successor wakes itself.
                     let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
                 }
-                Ok(())
+                Ok(false)
             }
         }
     }

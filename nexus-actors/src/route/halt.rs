@@ -1,8 +1,8 @@
 //! Letters for an agent that is between two places: they wait here, in order, until it is known where they go.
 //!
 //! There are three kinds of halts. At the node that an agent *leaves*, everything waits. At the node where it *arrives*, what other nodes send
-//! comes by way of the old place goes to it as soon as it is there; the rest, what this node's own agents send above all, waits until all that
-//! went from here to the old place has come.
+//! goes to it as soon as it is there; what this node's own agents send is *late*: it waits until all they sent before, by way of the old place,
+//! has come, and so does what comes from nodes whose letters have gone that way too.
 //! At any other node whose agents have sent to it, everything waits that is sent while they *turn* to the new place, for the same reason.
 //!
 //! A [fence](Item::Fence) is queued and sent like a letter, and answered where the agent is: all letters before it have arrived then.
@@ -68,19 +68,19 @@ pub(crate) struct Halt {
 struct State {
     stop: Stop,
     items: VecDeque<Item>,
-    /// For an agent that arrives, and not by way of its old place.
+    /// What is late.
     late: VecDeque<Item>,
-    /// The nodes from which comes what goes by way of the old place of an agent that arrives.
-    old_ways: Vec<Arc<str>>,
-    /// The nodes that have sent to an agent of which it is not known where it lives.
+    /// The nodes from which what comes is late.
+    relayed: BTreeSet<Arc<str>>,
+    /// The nodes that have sent what goes on to another one from here.
     senders: BTreeSet<Arc<str>>,
 }
 
 impl State {
     /// Whether what comes from there has to wait for what went from here to the old place of an agent that arrives.
     fn is_late(&self, from: Option<&str>) -> bool {
-        let old = |from: &str| self.old_ways.iter().any(|way| **way == *from);
-        matches!(self.stop, Stop::Arriving(_) | Stop::Forwarding(_)) && !from.is_some_and(old)
+        matches!(self.stop, Stop::Arriving(_) | Stop::Forwarding(_))
+            && from.is_none_or(|from| self.relayed.contains(from))
     }
 }
 
@@ -90,7 +90,7 @@ impl Halt {
             stop,
             items: VecDeque::new(),
             late: VecDeque::new(),
-            old_ways: Vec::new(),
+            relayed: BTreeSet::new(),
             senders: BTreeSet::new(),
         };
         Self { limit, state: Mutex::new(state), waiting, ended: Mutex::default(), room: Notify::new() }
@@ -114,13 +114,11 @@ impl Halt {
         let state = self.state.lock();
         let what = match &state.stop {
             Stop::Leaving(_) => "it is leaving".to_owned(),
-            Stop::Arriving(None) => format!("it is to come by way of {:?}", state.old_ways),
-            Stop::Arriving(Some(_)) => format!("it has come by way of {:?}", state.old_ways),
+            Stop::Arriving(None) => "it is to come".to_owned(),
+            Stop::Arriving(Some(_)) => "it has come".to_owned(),
             Stop::Turning => "its letters turn to another way".to_owned(),
             Stop::Passing(way) => format!("its letters pass on to {}", way.node()),
-            Stop::Forwarding(way) => {
-                format!("what comes by way of {:?} passes on to {}", state.old_ways, way.node())
-            }
+            Stop::Forwarding(way) => format!("what is not late passes on to {}", way.node()),
         };
         format!("{what}; {} wait, and {} behind them", state.items.len(), state.late.len())
     }
@@ -131,9 +129,14 @@ impl Halt {
         ((state.items.len() + state.late.len()) as u64, self.limit)
     }
 
-    /// What comes from this node goes by way of the old place of the agent that arrives.
-    pub(crate) fn add_old_way(&self, node: &str) {
-        self.state.lock().old_ways.push(node.into());
+    /// What comes from these nodes is late.
+    pub(crate) fn hold_late(&self, nodes: BTreeSet<Arc<str>>) {
+        self.state.lock().relayed = nodes;
+    }
+
+    /// Nothing has gone on to another node from here that is still on its way.
+    pub(crate) fn forget_senders(&self) {
+        self.state.lock().senders.clear();
     }
 
     /// Takes a letter of the node `from`, or of this one's own agents.
@@ -148,12 +151,12 @@ impl Halt {
                 drop(state);
                 return Halted::Sent(cell.push(letter, dead));
             }
-            Stop::Arriving(None) | Stop::Forwarding(_) => {
+            Stop::Arriving(None) | Stop::Forwarding(_) | Stop::Turning => {
                 if let Some(from) = from.filter(|from| !state.senders.contains(*from)) {
                     state.senders.insert(from.into());
                 }
             }
-            Stop::Arriving(_) | Stop::Leaving(_) | Stop::Turning => {}
+            Stop::Arriving(Some(_)) | Stop::Leaving(_) => {}
         }
         // What a feed would deliver again has room: what is on its way is bounded already.
         let limited = letter.request.chained().is_none() || from.is_none();
@@ -273,9 +276,9 @@ impl Halt {
         }
     }
 
-    /// The nodes that have sent while it was not known where the agent lives.
-    pub(crate) fn senders(&self) -> Vec<Arc<str>> {
-        self.state.lock().senders.iter().cloned().collect()
+    /// The nodes that have sent what goes on to another one from here.
+    pub(crate) fn senders(&self) -> BTreeSet<Arc<str>> {
+        self.state.lock().senders.clone()
     }
 
     /// The agent that has come.

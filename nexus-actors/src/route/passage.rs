@@ -139,6 +139,7 @@ impl RouteTable {
         if gone {
             halt.empty_into(cell);
             self.ways.remove(&cell.id.get());
+            self.relayed.remove(&cell.id.get());
             entry.insert(Route::Local(cell.clone()));
         }
         gone
@@ -161,6 +162,10 @@ impl RouteTable {
         let idle = |_: &u128, present: &Arc<Halt>| {
             let done = Arc::ptr_eq(present, halt) && halt.is_empty();
             if let Some(way) = way.filter(|_| done) {
+                let senders = halt.senders();
+                if !senders.is_empty() {
+                    self.relayed.insert(id.get(), senders);
+                }
                 // Before the halt goes: whoever looks finds one or the other.
                 self.ways.insert(id.get(), way.clone());
             }
@@ -207,9 +212,6 @@ impl RouteTable {
         retire: impl FnOnce(&AgentCell, Tally),
     ) -> Option<(Arc<Halt>, Before)> {
         let halt = self.new_halt(Stop::Arriving(None), limit);
-        if let Some(source) = source {
-            halt.add_old_way(source);
-        }
         match self.routes.entry(id.get()) {
             Entry::Occupied(entry) => {
                 let before = match entry.get() {
@@ -229,8 +231,14 @@ impl RouteTable {
             Entry::Vacant(_) => {
                 let Entry::Vacant(place) = self.halts.entry(id.get()) else { return None };
                 let before = self.ways.remove(&id.get()).map_or(Before::Nothing, |(_, way)| Before::Way(way));
-                if let Before::Way(way) = &before {
-                    halt.add_old_way(way.node());
+                if let (Before::Way(way), Some((_, mut relayed))) = (&before, self.relayed.remove(&id.get()))
+                {
+                    // What these send comes by way of the old place.
+                    relayed.remove(way.node());
+                    if let Some(source) = source {
+                        relayed.remove(source);
+                    }
+                    halt.hold_late(relayed);
                 }
                 self.halts_open.fetch_add(1, Ordering::AcqRel);
                 place.insert(halt.clone());

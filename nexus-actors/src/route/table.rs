@@ -1,5 +1,6 @@
 //! The route table: one concurrent map per node from an agent's key to its route (design decision D3).
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub(crate) struct RouteTable {
     pub(super) dormant: AtomicUsize,
     /// Routes to other nodes. Apart, so that they cost those of this node nothing.
     pub(super) ways: DashMap<u128, Arc<dyn Way>, BuildHasherDefault<KeyHasher>>,
+    /// The nodes whose letters have gone along one of these ways too, with this node's own. Hardly ever are there any.
+    pub(super) relayed: DashMap<u128, BTreeSet<Arc<str>>, BuildHasherDefault<KeyHasher>>,
     /// Where letters wait for agents that are between two places. Of the three tables one is locked after the other: routes, halts, ways.
     pub(super) halts: DashMap<u128, Arc<Halt>, BuildHasherDefault<KeyHasher>>,
     /// How many there are: looked at before the table is.
@@ -107,12 +110,15 @@ impl RouteTable {
 
     /// From now on the cluster is asked for the way, if it is this one.
     pub(crate) fn forget_way(&self, id: AgentId, way: &Arc<dyn Way>) {
-        self.ways.remove_if(&id.get(), |_, present| Arc::ptr_eq(present, way));
+        if self.ways.remove_if(&id.get(), |_, present| Arc::ptr_eq(present, way)).is_some() {
+            self.relayed.remove(&id.get());
+        }
     }
 
     /// The same for all ways that are to be `forgotten`; each is asked while nobody sends on it.
     pub(crate) fn forget_ways(&self, forgotten: impl Fn(&Arc<dyn Way>) -> bool) {
         self.ways.retain(|_, way| !forgotten(way));
+        self.relayed.retain(|id, _| self.ways.contains_key(id));
     }
 
     /// From now on the route leads `way`; each letter that waits in `cell` is handed to `forward` before anything is sent that way. Answers
@@ -160,6 +166,7 @@ impl RouteTable {
                 entry.insert(Route::Local(cell.clone()));
                 // It comes here, or whoever thinks so is told otherwise when it is claimed.
                 self.ways.remove(&id.get());
+                self.relayed.remove(&id.get());
                 (cell, true)
             }
         }

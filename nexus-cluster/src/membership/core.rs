@@ -262,7 +262,9 @@ impl Membership {
         let mut again = Vec::new();
         for member in suspects {
             let name = member.id().name();
-            let mut since = before.get(name).copied().unwrap_or(now);
+            // This node is to judge by its own probe: a reminder would make that the judgement of an older incarnation.
+            let judges = self.suspects.contains(name);
+            let mut since = before.get(name).copied().filter(|_| !judges).unwrap_or(now);
             if now.since(since) >= patience {
                 since = now;
                 let next = member.incarnation().saturating_add(1);

@@ -39,6 +39,8 @@ pub struct Life {
     pub until: Option<Duration>,
     /// What was seen of it last: at its crash, or at the end.
     pub books: Books,
+    /// When it has given up other nodes as lost.
+    pub losses: Vec<Duration>,
 }
 
 /// What a node knows of messages.
@@ -184,7 +186,7 @@ impl Chronicle {
         let name: Arc<str> = format!("{}.{number}", id.name).into();
         self.note(format_args!("{name} begins"));
         let from = self.now();
-        self.lives.push(Life { place, id, name, from, until: None, books: Books::default() });
+        self.lives.push(Life { place, id, name, from, until: None, books: Books::default(), losses: Vec::new() });
         self.lives.len() - 1
     }
 
@@ -204,6 +206,13 @@ impl Chronicle {
                 !here
             });
         }
+    }
+
+    /// A node has given up another one as lost.
+    pub fn loses(&mut self, life: LifeId, lost: &NodeId) {
+        let now = self.now();
+        self.note(format_args!("{} loses {lost}", self.lives[life].name.clone()));
+        self.lives[life].losses.push(now);
     }
 
     /// The life that goes by this name.
@@ -280,9 +289,12 @@ impl Chronicle {
 
     /// An agent's state has gone from a life to another node.
     pub fn moves(&mut self, life: &str, agent: &str) {
-        let life = self.life(life);
-        let here =
-            |activation: &&mut Activation| Some(activation.life) == life && *activation.agent == *agent;
+        let Some(place) = self.life(life).map(|life| self.lives[life].place) else { return };
+        let lives = &self.lives;
+        // Of all lives: what this one had of earlier ones was stored, and has gone too.
+        let here = |activation: &&mut Activation| {
+            lives[activation.life].place == place && *activation.agent == *agent
+        };
         self.activations
             .iter_mut()
             .filter(here)

@@ -12,7 +12,7 @@ use nexus_actors::supervision::{ChildRules, ChildSpec, Root, SupervisorEnv, Supe
 use nexus_actors::telemetry::Event;
 use nexus_actors::{Node, NodeConfig};
 use nexus_cluster::gossip::{GossipConfig, GossipHandle, Urgency};
-use nexus_cluster::membership::MembershipConfig;
+use nexus_cluster::membership::{MembershipConfig, MembershipEvent};
 use nexus_cluster::system::{Cluster, ClusterSetup};
 use nexus_cluster::transport::sim::Network;
 use nexus_cluster::{NodeId, NodeName};
@@ -134,6 +134,7 @@ impl Ground {
             Ok::<_, Infallible>(network.join(id.clone(), &address(self.place), exchange))
         });
         let cluster = cluster.expect("presets are in range");
+        trace_members(&cluster, life);
         let mut top = SupervisorSpec::new("nexus").intensity(INTENSITY, Duration::from_secs(1));
         top = top.child(node.store_child().expect("it has a store"));
         top = top.child(cluster.child());
@@ -223,6 +224,17 @@ fn trace_events(node: &Node, name: Arc<str>) {
             if let Event::AgentMoved { agent, .. } = &record.event {
                 chronicle::with(|chronicle| chronicle.moves(&name, agent));
             }
+        }
+    });
+}
+
+/// Writes down what the node hears of others, and when it gives them up as lost.
+fn trace_members(cluster: &Cluster, life: LifeId) {
+    let me = cluster.membership().me().id().clone();
+    cluster.membership().subscribe(move |event| {
+        note(format_args!("{me} hears {event:?}"));
+        if let MembershipEvent::MemberDown(member) = event {
+            chronicle::with(|chronicle| chronicle.loses(life, member.id()));
         }
     });
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::halt::Halt;
 use super::super::passage::Before;
 use super::{Luggage, TravelError};
-use crate::agent::{AgentCell, AgentId, Family, Leaving};
+use crate::agent::{AgentCell, AgentId, Family, Leaving, Record};
 use crate::node::Node;
 
 /// An agent that is to arrive. If it is dropped, letters for the agent wait for ever: it is [activated](Self::activate) and
@@ -104,7 +104,8 @@ impl Arrival {
         self.node.activate(&self.family, cell);
     }
 
-    /// What this node's own agents send goes to it from now on, behind all that they sent by another way. Returns when it does.
+    /// What this node's own agents send goes to it from now on, behind all that they sent by another way. Returns when it does. What this
+    /// node had of the agent itself, from the time of a partition, it merges into what has come.
     pub async fn join(self) {
         let Some(cell) = &self.cell else { return };
         let way = match &self.before {
@@ -117,6 +118,11 @@ impl Arrival {
         }
         self.node.routes().resume(&self.halt, cell);
         self.node.follow_groups(cell);
+        if let Before::Asleep(record) = &self.before
+            && let Err(error) = self.node.absorb(&self.name, luggage_of(&self.family, record)).await
+        {
+            tracing::warn!(agent = %self.name, %error, "what this node had of it is lost");
+        }
         if cell.set_leaving(Leaving::Ended, Leaving::No) {
             self.node.conclude(&self.family, cell);
         } else if cell.actor().is_none() {
@@ -147,13 +153,15 @@ impl Arrival {
             Before::Nothing | Before::Unclaimed if node.routes().turn(&halt, id, None) => {}
             // Claimed like any that a message has come for, and sent after it.
             _ => {
-                let luggage = record.map(|record| {
-                    let parts = record.parts();
-                    Luggage::of(&family.template.behavior, parts.level, parts.incarnation, &record.snapshot())
-                });
+                let luggage = record.map(|record| luggage_of(&family, &record));
                 let cell = node.cell_of(&name, &family, luggage.as_ref());
                 node.resume(&halt, &family, &cell);
             }
         }
     }
+}
+
+fn luggage_of(family: &Family, record: &Record) -> Luggage {
+    let parts = record.parts();
+    Luggage::of(&family.template.behavior, parts.level, parts.incarnation, &record.snapshot())
 }

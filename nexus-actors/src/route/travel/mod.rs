@@ -491,6 +491,8 @@ impl Departure {
 
     /// Nobody sends to the agent by way of this node any more: its own agents send to the node `to`.
     pub fn settle(self, to: &str) {
+        // Everybody has heard: what came by way of this node has arrived.
+        self.halt.forget_senders();
         let way = self.node.way_to(to);
         if !self.node.routes().turn(&self.halt, AgentId::of(&self.name), way.as_ref()) {
             // The node was lost before all had gone there.

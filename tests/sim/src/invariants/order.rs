@@ -1,7 +1,7 @@
 //! Per-pair order: what one sender sends to one agent is handled in that order, wherever the agent lives by then. Some may be missing.
 //!
 //! While an agent lives on both sides of a partition, each of the two has an order of its own; and when they become one, what was sent to
-//! the one that ends follows.
+//! the one that ends follows. What went to a node that its sender's node then gives up as lost may be handled after what was sent later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,10 @@ impl Invariant for Order {
             let before = last.entry((message.sender, &message.agent)).or_default();
             let overtaken = before.iter().find(|(other, (earlier, handled_at))| {
                 let sent_at = chronicle.messages[*earlier as usize].at;
+                let losses = &chronicle.lives[message.sender].losses;
+                let lost = losses.iter().any(|lost| (sent_at..=message.at).contains(lost));
                 *handled_at > at
+                    && !lost
                     && !live_at_once(&chronicle.activations[**other], &chronicle.activations[activation])
                     && !was_doubled(&message.agent, sent_at, *handled_at)
             });
