@@ -186,7 +186,15 @@ impl Chronicle {
         let name: Arc<str> = format!("{}.{number}", id.name).into();
         self.note(format_args!("{name} begins"));
         let from = self.now();
-        self.lives.push(Life { place, id, name, from, until: None, books: Books::default(), losses: Vec::new() });
+        self.lives.push(Life {
+            place,
+            id,
+            name,
+            from,
+            until: None,
+            books: Books::default(),
+            losses: Vec::new(),
+        });
         self.lives.len() - 1
     }
 
