@@ -150,7 +150,8 @@ impl Link {
         let way_lost = matches!(reply, Err(AgentError::NodeLost { .. }));
         let mut answer = Vec::new();
         envelope::write_reply(&mut answer, &self.fitting(reply));
-        let (answer, now) = (Bytes::from(answer), self.node.clock().now());
+        // Kept without room to grow: the table counts its bytes.
+        let (answer, now) = (Bytes::from(answer.into_boxed_slice()), self.node.clock().now());
         let to = {
             let mut served = self.served.lock();
             let to = match way_lost {
