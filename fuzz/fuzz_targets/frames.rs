@@ -25,6 +25,7 @@ fn read(body: &Bytes) {
             }
             Kind::Publish => drop(reader.publication(envelope.content)),
             Kind::Reply => drop(reader.reply(envelope.content)),
+            Kind::Fence => drop(envelope::read_fence(envelope.content)),
             Kind::Part | Kind::Cancel => {}
         }
     }

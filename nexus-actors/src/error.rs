@@ -114,7 +114,8 @@ pub enum AgentError {
         reason: String,
     },
     /// The node that has the agent is lost, or its connection for too long. Whether the request was handled is not known; it is in the
-    /// dead letters unless that node had confirmed it.
+    /// dead letters unless that node had confirmed it. An ask that is marked `at_least_once` is tried again instead, also if an agent
+    /// answers this because it has asked another one.
     #[error("node `{node}` is lost: {reason}")]
     NodeLost {
         /// The node.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use opentelemetry::metrics::Meter;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::agent::{
     AgentCell, AgentId, AgentMessage, AgentOverview, AgentStatus, Behaviors, Family, HostMessage, IdleWatch,
-    Level, LevelGranted, NamePattern, Reply, ReplyPort, Request, Tally, Target, Watched,
+    Level, LevelGranted, NamePattern, Reply, ReplyPort, Request, RequestId, Tally, Target, Watched,
 };
 use crate::clock::{Clock, Millis};
 use crate::error::AgentError;
@@ -91,6 +92,10 @@ struct Inner {
     dead_letters: DeadLetters,
     /// Messages to nobody: sent and dead-lettered, with no agent to count them.
     unroutable: AtomicU64,
+    /// Of this life of the node, and no other.
+    life: u64,
+    /// Asks so far that may be tried again.
+    repeatable_asks: AtomicU64,
     /// The way to other nodes.
     remote: OnceLock<Arc<dyn Remote>>,
     /// Messages for which there was no room on that way: sent and rejected.
@@ -113,6 +118,7 @@ impl Node {
         let events = Events::new(clock, config.events);
         let dead_letters = DeadLetters::new(clock, events.clone(), config.dead_letters);
         let controls = Controls::new(config.batch);
+        let life = xxh3_64_with_seed(config.name.as_bytes(), config.seed.get() ^ clock.unix_ms(Millis::ZERO));
         Self {
             inner: Arc::new(Inner {
                 config,
@@ -126,6 +132,8 @@ impl Node {
                 controls,
                 dead_letters,
                 unroutable: AtomicU64::new(0),
+                life,
+                repeatable_asks: AtomicU64::new(0),
                 remote: OnceLock::new(),
                 remote_rejected: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
@@ -243,6 +251,12 @@ impl Node {
 
     pub(crate) fn remote_slot(&self) -> &OnceLock<Arc<dyn Remote>> {
         &self.inner.remote
+    }
+
+    /// An id for an ask that may be tried again.
+    pub(crate) fn next_request_id(&self) -> RequestId {
+        let number = self.inner.repeatable_asks.fetch_add(1, Ordering::Relaxed);
+        RequestId::new(self.inner.life, number)
     }
 
     pub(crate) fn count_remote_rejected(&self) {

@@ -29,11 +29,12 @@ pub struct Request {
     key: String,
     payload: Payload,
     timeout_ms: Option<u64>,
+    at_least_once: bool,
 }
 
 impl Request {
     fn new(operation: Operation, key: &str, payload: Payload) -> Self {
-        Self { operation, key: key.to_owned(), payload, timeout_ms: None }
+        Self { operation, key: key.to_owned(), payload, timeout_ms: None, at_least_once: false }
     }
 
     /// Reads `key`.
@@ -64,6 +65,14 @@ impl Request {
         self.timeout_ms = Some(timeout_ms);
         self
     }
+
+    /// The request may be handled more than once without harm: the node tries again when it has lost the way to the agent's node, until the
+    /// answer may take no longer. Only for asks.
+    #[must_use]
+    pub const fn at_least_once(mut self) -> Self {
+        self.at_least_once = true;
+        self
+    }
 }
 
 /// A connection to a node, opened again when it is lost. Cheap to clone; it ends with its last clone and subscription.
@@ -92,9 +101,9 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] by the agent or the node; [`ClientError::Disconnected`].
     pub async fn ask(&self, to: &str, request: Request) -> Result<Payload, ClientError> {
-        let Request { operation, key, payload, timeout_ms } = request;
-        let to = to.to_owned();
-        self.send(ClientMessage::Ask { id: self.id(), to, operation, key, payload, timeout_ms }).await
+        let Request { operation, key, payload, timeout_ms, at_least_once } = request;
+        let (id, to) = (self.id(), to.to_owned());
+        self.send(ClientMessage::Ask { id, to, operation, key, payload, timeout_ms, at_least_once }).await
     }
 
     /// Puts a request into an agent's inbox.

@@ -1,4 +1,4 @@
-//! Agent names and the 128-bit keys that routes use.
+//! Agent names and the 128-bit keys that routes use; the identity of asks that are tried again.
 
 use std::fmt;
 
@@ -42,6 +42,37 @@ impl fmt::Debug for AgentId {
 impl fmt::Display for AgentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
+    }
+}
+
+/// The identity of an ask that may be tried again: the same for all its tries, and that of no other ask of any node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(u128);
+
+impl RequestId {
+    /// The id of the `number`-th such ask of a node's `life`, a number that no other life of any node has.
+    #[must_use]
+    pub const fn new(life: u64, number: u64) -> Self {
+        Self((life as u128) << 64 | number as u128)
+    }
+
+    /// The id that was [`get`](Self::get) as a number before: from another node.
+    #[must_use]
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The id as a number.
+    #[must_use]
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+
+    /// Which of its node's asks it is.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the number")]
+    pub const fn number(self) -> u64 {
+        self.0 as u64
     }
 }
 

@@ -4,6 +4,7 @@ use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::id::RequestId;
 use super::level::{Level, LevelGranted};
 use super::payload::Payload;
 use super::reply::ReplyPort;
@@ -110,6 +111,11 @@ impl Default for Hints {
 struct Extras {
     hints: Hints,
     trace: Option<TraceContext>,
+    #[serde(default)]
+    at_least_once: bool,
+    /// Given by the asking node.
+    #[serde(skip)]
+    id: Option<RequestId>,
 }
 
 /// A request to an agent.
@@ -231,7 +237,42 @@ impl Request {
         self.extras.get_or_insert_default().trace.get_or_insert(trace);
     }
 
-    /// Whether it carries neither hints nor a trace.
+    /// The same request, marked as one that may be handled more than once without harm. An [ask](crate::Node::ask) of it is tried again
+    /// when the way to the agent's node is lost, until it is answered or its time is over: at least once, not at most once. Tries have
+    /// an id in common, by which the agent's node knows them: as long as it remembers, the agent handles one of them and
+    /// all are answered alike. It does not if it was started anew between two tries, if the agent has moved between them, or if the answer
+    /// is more than minutes old or too many have followed. A try that comes late comes after what was sent meanwhile. It takes some seconds
+    /// until a way is known to be lost (15 s without a connection, by default): an ask whose time is shorter times out before. Requests that
+    /// are sent or published are not tried again, marked or not.
+    #[must_use]
+    pub fn at_least_once(mut self) -> Self {
+        self.extras.get_or_insert_default().at_least_once = true;
+        self
+    }
+
+    /// Whether it is [marked](Self::at_least_once) as one that may be tried again.
+    #[inline]
+    #[must_use]
+    pub fn is_at_least_once(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.at_least_once)
+    }
+
+    /// The same request as a try of the ask with this id. An ask gets its own, whatever its request says: this is for those who carry
+    /// requests between nodes.
+    #[must_use]
+    pub fn with_request_id(mut self, id: RequestId) -> Self {
+        let extras = self.extras.get_or_insert_default();
+        (extras.at_least_once, extras.id) = (true, Some(id));
+        self
+    }
+
+    /// Which ask this is a try of, if it is one that may be tried again.
+    #[must_use]
+    pub fn request_id(&self) -> Option<RequestId> {
+        self.extras.as_ref().and_then(|extras| extras.id)
+    }
+
+    /// Whether it carries neither hints nor a trace, and is not marked as one that may be tried again.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
         self.extras.is_none()

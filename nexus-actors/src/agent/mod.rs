@@ -40,7 +40,7 @@ pub(crate) use family::Family;
 pub(crate) use hibernate::lifecycle::Phase;
 pub(crate) use hibernate::{IdleWatch, Record, Watched};
 pub use host::{Agent, AgentState};
-pub use id::{AgentId, Target};
+pub use id::{AgentId, RequestId, Target};
 pub(crate) use inbox::{Letter, Letters, Pushed};
 pub use level::{Level, LevelGranted};
 pub use message::{AgentMessage, Hints, HostMessage, Operation, Request, Routing};

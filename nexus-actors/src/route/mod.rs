@@ -2,6 +2,9 @@
 //!
 //! The send path never passes through a registry actor: look up, check the limit, enqueue. See [`Node::send`](crate::Node::send).
 
+mod again;
+#[cfg(test)]
+mod again_test;
 pub mod balance;
 mod dead_letter;
 mod feed_loss;

@@ -12,6 +12,7 @@ use crate::agent::{
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
+use crate::route::again::Answering;
 use crate::route::remote::Receipt;
 use crate::telemetry::TraceContext;
 
@@ -57,7 +58,8 @@ impl Node {
     /// Sends `request` and waits for the answer, at most `timeout` (`None`: as long as it takes).
     ///
     /// Every request is answered: with a value, or with what prevented it. Dropping the future cancels the request if its
-    /// turn has not come yet.
+    /// turn has not come yet. One that is marked [`at_least_once`](Request::at_least_once) is tried again, after a pause that grows, as
+    /// often as its answer is [`NodeLost`](AgentError::NodeLost); the time-out is that of all tries together.
     ///
     /// # Errors
     /// Those of [`Node::send`], [`TimedOut`](AgentError::TimedOut), [`Crashed`](AgentError::Crashed),
@@ -72,23 +74,22 @@ impl Node {
         T: Target + ?Sized,
         D: Into<Option<Duration>>,
     {
-        let (answer, receiver) = Answer::channel();
-        let dispatched = self.dispatch(to, letter(request, answer));
+        let (dispatched, answering) = if request.is_at_least_once() {
+            (Ok(()), self.ask_again(to, request))
+        } else {
+            let (answer, receiver) = Answer::channel();
+            (self.dispatch(to, letter(request, answer)), Answering::Once(receiver))
+        };
         let timeout = timeout.into();
         async move {
             dispatched?;
-            let answered = match timeout {
-                None => receiver.await,
-                Some(limit) => match tokio::time::timeout(limit, receiver).await {
-                    Ok(answered) => answered,
-                    Err(_) => {
-                        let after_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-                        return Err(AgentError::TimedOut { after_ms });
-                    }
-                },
-            };
-            // A port always answers before it is dropped.
-            answered.unwrap_or(Err(AgentError::NoReply))
+            match timeout {
+                None => answering.await,
+                Some(limit) => tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| {
+                    let after_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                    Err(AgentError::TimedOut { after_ms })
+                }),
+            }
         }
     }
 
@@ -315,6 +316,12 @@ impl Node {
         error: AgentError,
         reason: DeadLetterReason,
     ) -> AgentError {
+        let again = matches!(error, AgentError::NodeLost { .. }) && letter.request.request_id().is_some();
+        if again && letter.answer.is_wanted() {
+            // No message of its own: its asker tries again.
+            letter.answer.send(Err(error.clone()));
+            return error;
+        }
         self.count_unroutable();
         self.dead_letters().push(&display(to).into(), letter.request, reason);
         letter.answer.send(Err(error.clone()));
@@ -334,7 +341,7 @@ fn display<T: Target + ?Sized>(to: &T) -> String {
 
 /// A letter with `request`, which carries the context of the request being handled unless it brings its own.
 #[inline]
-fn letter(mut request: Request, answer: Answer) -> Letter {
+pub(super) fn letter(mut request: Request, answer: Answer) -> Letter {
     if let Some(trace) = TraceContext::current() {
         request.join(trace);
     }

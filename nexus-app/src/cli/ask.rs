@@ -47,6 +47,9 @@ pub(crate) struct AskArgs {
     /// How long to wait for the answer, such as 500ms or 1m
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout)]
     timeout: Duration,
+    /// Handling it more than once does no harm: try again when the way to the agent's node is lost
+    #[arg(long)]
+    at_least_once: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -129,6 +132,9 @@ pub(crate) fn run(args: &AskArgs, context: &mut Context<'_>) -> Outcome {
     }
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     request.insert("timeout_ms".to_owned(), timeout_ms.into());
+    if args.at_least_once {
+        request.insert("at_least_once".to_owned(), true.into());
+    }
     let client = args.connection.client(context.environment)?.with_timeout(args.timeout + HTTP_MARGIN);
     let answer = client.post(&format!("/api/agents/{}/ask", encode(&args.agent)), &request.into())?;
     if context.out.is_json() {

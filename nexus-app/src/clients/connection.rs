@@ -214,7 +214,10 @@ impl Connection {
     fn ask(&mut self, ticket: Ticket, order: &Order, timeout: Duration) {
         let asking: Asking = match self.check_there(order) {
             Ok(()) => {
-                let request = request(order.operation, &order.key, &order.payload);
+                let mut request = request(order.operation, &order.key, &order.payload);
+                if order.at_least_once {
+                    request = request.at_least_once();
+                }
                 let asking = self.clients.node().ask(order.to.as_str(), request, timeout);
                 Box::pin(async move { (ticket, asking.await) })
             }

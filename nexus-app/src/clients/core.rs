@@ -58,6 +58,8 @@ pub(super) struct Order {
     pub(super) operation: Operation,
     pub(super) key: String,
     pub(super) payload: Payload,
+    /// Only of an ask.
+    pub(super) at_least_once: bool,
 }
 
 /// What happened.
@@ -278,12 +280,12 @@ impl Core {
         }
         self.strikes = 0;
         match message {
-            ClientMessage::Ask { to, operation, key, payload, timeout_ms, .. } => {
-                let order = Order { to, operation, key, payload };
+            ClientMessage::Ask { to, operation, key, payload, timeout_ms, at_least_once, .. } => {
+                let order = Order { to, operation, key, payload, at_least_once };
                 self.on_ask(now, ticket, order, timeout_ms, effects);
             }
             ClientMessage::Tell { to, operation, key, payload, .. } => {
-                let order = Order { to, operation, key, payload };
+                let order = Order { to, operation, key, payload, at_least_once: false };
                 match self.check_order(&order) {
                     Ok(()) => effects.push(Effect::Tell(ticket, order)),
                     Err((code, text)) => self.refuse(now, ticket, code, text, effects),

@@ -66,7 +66,8 @@ fn ask(id: u64, to: &str) -> Value {
 }
 
 fn order(to: &str) -> Order {
-    Order { to: to.to_owned(), operation: Operation::Query, key: "k".to_owned(), payload: Payload::EMPTY }
+    let (to, key) = (to.to_owned(), "k".to_owned());
+    Order { to, operation: Operation::Query, key, payload: Payload::EMPTY, at_least_once: false }
 }
 
 fn ticket(id: u64) -> Ticket {
@@ -104,6 +105,20 @@ fn an_ask_and_its_answer() {
         assert_eq!(decode::<ServerMessage>(encoding, bytes).unwrap(), ServerMessage::Answer { id: 7, value });
         assert_eq!(core.overview(), (0, 0));
     }
+}
+
+/// Goal: the mark of an ask that may be tried again reaches the shell; a tell has none.
+#[test]
+fn an_ask_may_be_tried_again() {
+    let mut message = ask(7, "kv/a");
+    message["at_least_once"] = true.into();
+    let order = Order { at_least_once: true, ..order("kv/a") };
+    assert_eq!(
+        core().step(at(1), json_input(&message)),
+        [Effect::Ask(ticket(7), order, Duration::from_secs(5))]
+    );
+    message["type"] = "tell".into();
+    assert_eq!(code(&core().step(at(1), json_input(&message))), "malformed_message");
 }
 
 /// Goal: everything a client may not do is answered with its own code and starts nothing.

@@ -39,12 +39,16 @@ const GAUGES: [Gauge; 7] = [
 /// A gauge by peer: name, description, how to read it.
 type ByLink = (&'static str, &'static str, fn(&LinkOverview) -> u64);
 
-const BY_LINK: [ByLink; 3] = [
+const BY_LINK: [ByLink; 5] = [
     ("nexus.cluster.link.queued", "Messages that wait to be sent to a node", |link| link.queued),
     ("nexus.cluster.link.unacknowledged", "Messages sent to a node that it has not acknowledged", |link| {
         link.unacknowledged
     }),
     ("nexus.cluster.link.asks", "Asks that wait for a node's answer", |link| link.pending_asks as u64),
+    ("nexus.cluster.link.answers_kept", "Answers kept for asks that a node may try again", |link| {
+        link.answers_kept as u64
+    }),
+    ("nexus.cluster.link.answer_bytes_kept", "And their bytes", |link| link.answer_bytes_kept),
 ];
 
 /// A counter by peer: name, description, how to read it.

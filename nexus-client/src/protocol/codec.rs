@@ -79,6 +79,7 @@ mod tests {
             key: "k".into(),
             payload: Payload::from_value(payload).unwrap(),
             timeout_ms: Some(5),
+            at_least_once: true,
         }
     }
 

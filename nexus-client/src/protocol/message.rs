@@ -36,6 +36,10 @@ pub enum ClientMessage {
         /// How long the answer may take, 1 ms to the node's `ask_timeout`, which is also the default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+        /// The request may be handled more than once without harm: when the way to the agent's node is lost it is tried again until the
+        /// answer may take no longer. Default false.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        at_least_once: bool,
     },
     /// A request that nobody waits for. With an `id` it is answered by [`ServerMessage::Done`] once it is in the agent's inbox;
     /// without one only by an error, if there is one.

@@ -230,6 +230,40 @@ async fn a_node_that_dies_is_replaced() {
     balanced(&sites);
 }
 
+/// Goal: whoever marks an ask need not know that a node has died: it is answered by the agent that takes the place of the lost one, and it is
+/// nobody's dead letter. Method: the same agents are asked with and without the mark at the moment of the crash.
+#[tokio::test(start_paused = true)]
+async fn a_marked_ask_outlives_a_node() {
+    let (network, mut sites) = three().await;
+    let agents: Vec<String> = (0..30).map(|number| format!("lazy/{number}")).collect();
+    let mut homes = Vec::new();
+    for agent in &agents {
+        homes.push(sites[0].ask::<String>(agent, "home").await.unwrap());
+    }
+    let lost = sites.remove(2);
+    network.crash(&name("c"));
+    lost.root.supervisor().cell().kill();
+    let patience = Duration::from_secs(60);
+    let add = || Request::action("add", Payload::encode(&1).unwrap());
+    let marked: Vec<_> =
+        agents.iter().map(|agent| sites[0].node.ask(&**agent, add().at_least_once(), patience)).collect();
+    let plain: Vec<_> = agents.iter().map(|agent| sites[0].node.ask(&**agent, add(), patience)).collect();
+    let mut refused = 0;
+    for ((home, plain), marked) in homes.iter().zip(plain).zip(marked) {
+        assert_eq!(marked.await, Ok(Payload::EMPTY));
+        let plain = plain.await;
+        assert_eq!(plain.is_err(), home == "c", "{plain:?}");
+        refused += u64::from(plain.is_err());
+    }
+    assert!(refused > 0);
+    for (agent, home) in agents.iter().zip(&homes) {
+        let expected: &[u64] = if home == "c" { &[1] } else { &[1, 1] };
+        assert_eq!(sites[1].ask::<Vec<u64>>(agent, "list").await.unwrap(), expected, "{agent}");
+    }
+    assert_eq!(sites[0].node.dead_letters().total(), refused);
+    balanced(&sites);
+}
+
 /// Goal: what is asked of all nodes is answered by all: names, how far agents have come in a feed, and what is under way; and when a node
 /// is lost, whoever runs the feed hears that part of it is, and finds out where each agent stands.
 #[tokio::test(start_paused = true)]

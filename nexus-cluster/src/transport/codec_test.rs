@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nexus_actors::AgentError;
-use nexus_actors::agent::{AgentId, Hints, Payload, Reply, Request};
+use nexus_actors::agent::{AgentId, Hints, Payload, Reply, Request, RequestId};
 use nexus_actors::clock::Millis;
 use nexus_actors::store::{Follows, Origin};
 use nexus_actors::telemetry::TraceContext;
@@ -16,6 +16,7 @@ use super::frame::{self, FrameError, HEADER_BYTES, Header};
 use super::reader::{CHUNK_BYTES, Reader};
 
 const BODY_MAX: usize = 1 << 20;
+const ID: RequestId = RequestId::new(u64::MAX - 1, 7);
 
 /// A frame in one piece.
 fn encoded(header: &Header, body: &Bytes, lz4_min_bytes: usize) -> Bytes {
@@ -43,6 +44,9 @@ fn body() -> Bytes {
     });
     envelope::encode(&mut body, Kind::Ask, 9, Some(Duration::from_millis(250)), |out| {
         envelope::write_request(out, Mention::Again(0), &Request::query("q"));
+    });
+    envelope::encode(&mut body, Kind::Ask, 10, None, |out| {
+        envelope::write_request(out, Mention::Again(0), &request().with_request_id(ID));
     });
     let replies: [Reply; 2] = [Ok(Payload::encode(&7).unwrap()), Err(AgentError::TimedOut { after_ms: 4 })];
     for reply in &replies {
@@ -86,7 +90,14 @@ fn what_goes_in_comes_out() {
     let envelopes: Vec<_> =
         envelope::decode(&body, Duration::from_millis(50)).collect::<Result<_, _>>().unwrap();
     let kinds: Vec<_> = envelopes.iter().map(|envelope| (envelope.kind, envelope.number)).collect();
-    let expected = [(Kind::Tell, 0), (Kind::Ask, 9), (Kind::Reply, 9), (Kind::Reply, 9), (Kind::Cancel, 9)];
+    let expected = [
+        (Kind::Tell, 0),
+        (Kind::Ask, 9),
+        (Kind::Ask, 10),
+        (Kind::Reply, 9),
+        (Kind::Reply, 9),
+        (Kind::Cancel, 9),
+    ];
     assert_eq!(kinds, expected);
     let mut reader = Reader::new(&body);
     let (to, tell) = reader.request(envelopes[0].content).unwrap();
@@ -106,9 +117,13 @@ fn what_goes_in_comes_out() {
     let (to, ask) = reader.request(envelopes[1].content).unwrap();
     assert_eq!((to, &*ask.key, reader.targets().len()), (0, "q", 1));
     assert_eq!(envelopes[1].deadline, Some(Duration::from_millis(200)));
+    assert_eq!((ask.is_at_least_once(), ask.request_id()), (false, None));
+    let (_, again) = reader.request(envelopes[2].content).unwrap();
+    assert_eq!((again.is_at_least_once(), again.request_id()), (true, Some(ID)));
+    assert_eq!((again.origin(), again.trace(), &again.payload), (tell.origin(), tell.trace(), &tell.payload));
     let mut reply = |at: usize| reader.reply(envelopes[at].content).unwrap();
-    assert_eq!(reply(2), Ok(Payload::encode(&7).unwrap()));
-    assert_eq!(reply(3), Err(AgentError::TimedOut { after_ms: 4 }));
+    assert_eq!(reply(3), Ok(Payload::encode(&7).unwrap()));
+    assert_eq!(reply(4), Err(AgentError::TimedOut { after_ms: 4 }));
 }
 
 /// Goal: a request cannot follow itself or a later one, and a place that only this node gives does not travel.
@@ -136,6 +151,30 @@ fn places_in_feeds_are_checked() {
         assert_eq!(read(bad), Err(EnvelopeError::Content("place in a feed")));
     }
     assert_eq!(read(good[..good.len() - 1].to_vec()), Err(EnvelopeError::Content("place in a feed")));
+}
+
+/// Goal: an id is all there or none, only an ask's own node gives it, and a mark alone does not travel.
+#[test]
+fn ids_of_asks_are_checked() {
+    let content = |request: &Request| {
+        let mut content = Vec::new();
+        envelope::write_request(&mut content, Mention::First(Address::Name("a")), request);
+        content
+    };
+    let read = |content: Vec<u8>| {
+        let body = Bytes::from(content);
+        let read = Reader::new(&body).request(&body);
+        read.map(|(_, request)| (request.is_at_least_once(), request.request_id(), request.hints()))
+    };
+    let marked = Request::query("k").at_least_once();
+    assert_eq!(content(&marked), content(&Request::query("k")));
+    let good = content(&marked.with_request_id(ID));
+    assert_eq!(read(good.clone()), Ok((true, Some(ID), Hints::default())));
+    assert_eq!(good.len(), content(&Request::query("k")).len() + 16);
+    assert_eq!(read(good[..good.len() - 1].to_vec()), Err(EnvelopeError::Content("request id")));
+    let mut unknown = good;
+    unknown[0] |= 0x04;
+    assert_eq!(read(unknown), Err(EnvelopeError::Content("operation")), "what this version does not know");
 }
 
 /// Goal: a payload that fills its frame is not copied, and one that does not is: whoever keeps a small one keeps a chunk of its like, and no

@@ -28,6 +28,14 @@ pub struct LinkConfig {
     pub window_bytes: u32,
     /// Asks of the peer that wait for their answer here at most; more are refused. Default 65,536.
     pub serving_max: usize,
+    /// Asks of the peer that may be tried again and are remembered at most, those that wait for their answer included; if all do, more are
+    /// refused. Default 65,536.
+    pub remembered_max: usize,
+    /// Bytes of their answers that are kept at most; one answer always is. Default 8 MiB.
+    pub answer_bytes: u64,
+    /// How long an answer is kept: a try that comes later is handled as a new ask. It should be longer than nodes are apart. Default
+    /// 10 min.
+    pub answers_kept_for: Duration,
     /// How long a peer may be without a connection before it is lost, with all that waits for it. Default 15 s.
     pub reconnect_timeout: Duration,
     /// The window is doubled when it was full for so long and nothing was consumed. Default 1 s.
@@ -49,6 +57,9 @@ impl Default for LinkConfig {
             control_bytes: 4 << 20,
             window_bytes: 1 << 20,
             serving_max: 65_536,
+            remembered_max: 65_536,
+            answer_bytes: 8 << 20,
+            answers_kept_for: Duration::from_secs(600),
             reconnect_timeout: Duration::from_secs(15),
             strained_after: Duration::from_secs(1),
             strained_share: 128 << 10,

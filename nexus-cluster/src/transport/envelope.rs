@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A tell's or ask's content is a byte that says what follows, its target, the key, hints and trace if there are any, its place in a feed and what it follows there if
-//! that matters, and to the end the payload, which is MessagePack already. The header and the parts of a request are laid by hand: the payload is never encoded a second
+//! that matters, the id of an ask that may be tried again (its number is that of one try), and to the end the payload, which is MessagePack already. The header and the parts of a request are laid by hand: the payload is never encoded a second
 //! time. A target is named once in a body, by its name (a length and bytes) or by the 16 bytes of an [`AgentId`]; envelopes after it
 //! say which of the targets named so far they are for (two bytes), so that neither end looks at a name again, and a receiver has
 //! what belongs together without searching for it. A fence's content is the 16 bytes of an [`AgentId`]. A reply's content is a payload or an error. A part's is a stretch of an envelope that is
@@ -29,6 +29,9 @@ pub(super) const HAS_EXTRAS: u8 = 0x80;
 /// Set with the operation if the request's place in a feed comes before the payload: 8 bytes of its origin, 8 of the place that it
 /// follows, and the pass.
 pub(super) const HAS_PLACE: u8 = 0x40;
+/// Set with the operation if the 16 bytes of a [`RequestId`](nexus_actors::agent::RequestId) come before the payload. Of a request that
+/// nobody waits for they mean nothing.
+pub(super) const HAS_ID: u8 = 0x08;
 
 /// Set with the operation: how the target is mentioned.
 pub(super) const MENTION: u8 = 0x30;
@@ -263,7 +266,10 @@ pub fn write_request(out: &mut Vec<u8>, to: Mention<'_>, request: &Request) {
         Mention::Again(_) => AGAIN,
     };
     let place = request.origin().zip(request.follows());
-    let flags = if extras.is_some() { HAS_EXTRAS } else { 0 } | if place.is_some() { HAS_PLACE } else { 0 };
+    let id = request.request_id();
+    let flags = if extras.is_some() { HAS_EXTRAS } else { 0 }
+        | if place.is_some() { HAS_PLACE } else { 0 }
+        | if id.is_some() { HAS_ID } else { 0 };
     out.push(request.operation as u8 | form | flags);
     match to {
         Mention::First(Address::Name(name)) => {
@@ -281,6 +287,9 @@ pub fn write_request(out: &mut Vec<u8>, to: Mention<'_>, request: &Request) {
         out.extend_from_slice(&origin.bits().to_le_bytes());
         out.extend_from_slice(&follows.seq.to_le_bytes());
         out.push(follows.pass);
+    }
+    if let Some(id) = id {
+        out.extend_from_slice(&id.get().to_le_bytes());
     }
     out.extend_from_slice(request.payload.bytes());
 }

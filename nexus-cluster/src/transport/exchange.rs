@@ -275,7 +275,7 @@ impl Exchange for Gateway {
                 self.tell_all(&ControlEvent::Disconnected(before.clone(), CloseReason::Replaced));
             }
             if before.incarnation < connection.peer.incarnation {
-                link.lose(&format!("it was started anew as {}", connection.peer));
+                link.outlive(&format!("it was started anew as {}", connection.peer));
             }
         }
         link.connected(connection.epoch);

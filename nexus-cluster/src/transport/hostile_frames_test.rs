@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nexus_actors::agent::{
-    Agent, AgentId, AgentMessage, AgentSpec, AgentTemplate, Behaviors, Level, Payload, Request,
+    Agent, AgentId, AgentMessage, AgentSpec, AgentTemplate, Behaviors, Level, Payload, Request, RequestId,
 };
 use nexus_actors::clock::Clock;
 use nexus_actors::performance::process::field_bytes;
@@ -88,6 +88,8 @@ fn config() -> LinkConfig {
         message_bytes_max: 500,
         window_bytes: 1 << 16,
         serving_max: 64,
+        remembered_max: 64,
+        answer_bytes: 500,
         ..LinkConfig::default()
     }
 }
@@ -169,6 +171,12 @@ fn honest() -> Vec<u8> {
         (Kind::Ask, 8, Mention::First(Address::Name("nobody"))),
     ] {
         envelope::encode(&mut body, kind, number, None, |out| envelope::write_request(out, to, &request));
+    }
+    let marked = request.clone().with_request_id(RequestId::new(1, 1));
+    for kind in [Kind::Ask, Kind::Tell] {
+        envelope::encode(&mut body, kind, 10, None, |out| {
+            envelope::write_request(out, Mention::Again(1), &marked);
+        });
     }
     envelope::encode(&mut body, Kind::Reply, 9, None, |out| {
         envelope::write_reply(out, &Ok(Payload::EMPTY));
@@ -297,7 +305,7 @@ fn seeded_hostile_frames() {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let honest = honest();
     let victim = RefCell::new(runtime.block_on(Victim::new()));
-    let (sent, before) = (Cell::new(0u64), Cell::new(0));
+    let (sent, before, kept) = (Cell::new(0u64), Cell::new(0), Cell::new(0));
     runner
         .run(&any::<u64>(), |seed| {
             let mut rng = Seed::new(seed).stream("frames");
@@ -317,7 +325,9 @@ fn seeded_hostile_frames() {
             });
             sent.set(sent.get() + u64::from(FRAMES));
             let link = victim.gateway.links().remove(0).1;
-            assert!(link.serving_asks <= 64, "{link:?}");
+            assert!(link.serving_asks <= 64 && link.answers_kept <= 64, "{link:?}");
+            assert!(link.answer_bytes_kept <= 500, "{link:?}");
+            kept.set(kept.get().max(link.answers_kept));
             let tally = victim.node.tally();
             assert!(tally.queued <= 100, "{tally:?}");
             if before.get() == 0 && sent.get() > 20_000 {
@@ -330,6 +340,7 @@ fn seeded_hostile_frames() {
     let counted = victim.gateway.violations(&peer());
     println!("{} frames, {} refused: {counted:#?}", sent.get(), victim.refused);
     assert_eq!(counted.values().sum::<u64>(), victim.refused);
+    assert!(kept.get() > 1, "asks that may be tried again are among them");
     if cases() >= 400 {
         let grown = resident().saturating_sub(before.get());
         assert!(grown < 16 << 20, "{grown} bytes more");

@@ -8,12 +8,14 @@ use std::str;
 
 use bytes::{Bytes, BytesMut};
 use nexus_actors::AgentError;
-use nexus_actors::agent::{AgentId, Hints, Operation, Payload, Reply, Request};
+use nexus_actors::agent::{AgentId, Hints, Operation, Payload, Reply, Request, RequestId};
 use nexus_actors::store::{Follows, Origin};
 use nexus_actors::telemetry::TraceContext;
 use smol_str::SmolStr;
 
-use super::envelope::{AGAIN, Address, BY_ID, BY_NAME, EnvelopeError, HAS_EXTRAS, HAS_PLACE, MENTION};
+use super::envelope::{
+    AGAIN, Address, BY_ID, BY_NAME, EnvelopeError, HAS_EXTRAS, HAS_ID, HAS_PLACE, MENTION,
+};
 use super::frame::{array, u32_at, u64_at};
 
 /// A payload is left where it came, in its body, if it is at least this part of it.
@@ -60,7 +62,7 @@ impl<'a> Reader<'a> {
         let mut rest = content;
         let flags = take(&mut rest, 1, "operation")?[0];
         let target = self.target(flags & MENTION, &mut rest)?;
-        let operation = match flags & !(HAS_EXTRAS | HAS_PLACE | MENTION) {
+        let operation = match flags & !(HAS_EXTRAS | HAS_PLACE | HAS_ID | MENTION) {
             0 => Operation::Query,
             1 => Operation::Update,
             2 => Operation::Action,
@@ -72,6 +74,7 @@ impl<'a> Reader<'a> {
         }
         let extras = if flags & HAS_EXTRAS == 0 { None } else { Some(read_part(&mut rest, "hints")?) };
         let place = if flags & HAS_PLACE == 0 { None } else { Some(read_place(&mut rest)?) };
+        let id = if flags & HAS_ID == 0 { None } else { Some(take(&mut rest, 16, "request id")?) };
         let payload = Payload::from_msgpack(self.own(rest));
         let mut request = Request::new(operation, self.key.1.clone(), payload);
         if let Some((origin, follows)) = place {
@@ -84,6 +87,9 @@ impl<'a> Reader<'a> {
             if let Some(trace) = trace {
                 request = request.with_trace(trace);
             }
+        }
+        if let Some(id) = id {
+            request = request.with_request_id(RequestId::from_bits(u128::from_le_bytes(array(id, 0))));
         }
         Ok((target, request))
     }

@@ -74,6 +74,7 @@ fn cores_are_pure() {
         "transport/frame.rs",
         "transport/envelope.rs",
         "transport/link/core.rs",
+        "transport/link/dedup.rs",
         "transport/link/parts.rs",
         "transport/link/strain.rs",
         "transport/cluster/core.rs",

@@ -49,6 +49,10 @@ pub(crate) struct RequestBody {
     /// 0 (whenever) to 1 (first). Default 0.5. A node that is short of CPU refuses the lowest first (`[performance.cpu]`).
     #[serde(default)]
     priority: Option<f32>,
+    /// The request may be handled more than once without harm: when the way to the agent's node is lost it is tried again until the answer
+    /// may take no longer. Default false. Only for `ask`.
+    #[serde(default)]
+    at_least_once: bool,
 }
 
 impl RequestBody {
@@ -87,6 +91,9 @@ impl RequestBody {
             }
             request = request.with_hints(Hints { priority, ..Hints::default() });
         }
+        if self.at_least_once {
+            request = request.at_least_once();
+        }
         Ok(match self.deadline_ms {
             Some(ms) => request.with_deadline(node.clock().now() + Duration::from_millis(ms)),
             None => request,
@@ -107,8 +114,17 @@ impl RequestBody {
         Ok(Duration::from_millis(asked).min(left))
     }
 
-    pub(crate) const fn has_timeout(&self) -> bool {
-        self.timeout_ms.is_some()
+    /// What only those who wait for an answer may say.
+    pub(crate) fn check_unasked(&self) -> Result<(), Problem> {
+        if self.timeout_ms.is_some() {
+            let remedy = "leave `timeout_ms` out, or use ask";
+            return Err(bad_field("timeout_ms", "nobody waits for an answer", remedy));
+        }
+        if self.at_least_once {
+            let remedy = "leave `at_least_once` out, or use ask";
+            return Err(bad_field("at_least_once", "only an ask is tried again", remedy));
+        }
+        Ok(())
     }
 }
 

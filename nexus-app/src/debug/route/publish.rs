@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Route;
-use super::ask::{RequestBody, bad_field, trace};
+use super::ask::{RequestBody, trace};
 use crate::debug::body::JsonBody;
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::query::Params;
@@ -72,9 +72,7 @@ pub(crate) async fn publish(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> Result<(StatusCode, Json<PublishedView>), Problem> {
-    if body.has_timeout() {
-        return Err(bad_field("timeout_ms", "nobody waits for the answers", "leave `timeout_ms` out"));
-    }
+    body.check_unasked()?;
     let request = body.request(state.node(), state.sources().payload_bytes_max)?;
     let publishing = async { state.node().publish(name, request) };
     let published = in_root_span("POST /api/groups/{name}/publish", trace(headers), publishing).await?;

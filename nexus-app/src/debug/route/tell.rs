@@ -6,7 +6,7 @@ use nexus_actors::telemetry::in_root_span;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ask::{RequestBody, bad_field, trace};
+use super::ask::{RequestBody, trace};
 use crate::debug::problem::{Problem, ProblemDetails};
 use crate::debug::state::DebugState;
 
@@ -40,13 +40,7 @@ pub(crate) async fn tell(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> Result<(StatusCode, Json<Enqueued>), Problem> {
-    if body.has_timeout() {
-        return Err(bad_field(
-            "timeout_ms",
-            "nobody waits for the answer",
-            "leave `timeout_ms` out, or use ask",
-        ));
-    }
+    body.check_unasked()?;
     let request = body.request(state.node(), state.sources().payload_bytes_max)?;
     let telling = async { state.node().send(name, request) };
     in_root_span("POST /api/agents/{id}/tell", trace(headers), telling).await?;

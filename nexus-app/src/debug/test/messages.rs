@@ -20,6 +20,22 @@ async fn ask() {
         assert_eq!(site.post("/api/agents/a%2Fb%2Fc/ask", &set).await.json(), json!({ "value": null }));
         let get = json!({ "operation": "query", "key": "get", "timeout_ms": 1000 });
         assert_eq!(site.post("/api/agents/a/b/c/ask", &get).await.json(), json!({ "value": value }));
+        let again = json!({ "operation": "query", "key": "get", "at_least_once": true });
+        assert_eq!(site.post("/api/agents/a/b/c/ask", &again).await.json(), json!({ "value": value }));
+    }
+}
+
+/// Goal: what belongs to an answer is refused where nobody waits for one.
+#[tokio::test]
+async fn what_only_asks_have() {
+    let site = Site::start().await;
+    for (field, value) in [("timeout_ms", json!(1000)), ("at_least_once", json!(true))] {
+        for path in ["/api/agents/tower/tell", "/api/groups/all/publish"] {
+            let body = json!({ "operation": "update", "key": "set", "payload": 7, field: value });
+            let answer = site.post(path, &body).await;
+            let found = (answer.status, answer.problem(), answer.json()["path"].clone());
+            assert_eq!(found, (422, "bad_body".into(), json!(field)), "{path}");
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Time that passes, and what becomes of all that waits when a peer is lost.
 
-use std::sync::Weak;
-use std::sync::atomic::Ordering;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nexus_actors::AgentError;
@@ -25,6 +24,7 @@ impl Link {
             let consumed = out.credit.consumed();
             (out.core.tick(now, consumed), out.has_work())
         };
+        self.served.lock().pass(now);
         match lost {
             Some(reason) => self.lose(&reason),
             None if has_work => self.work.notify_one(),
@@ -45,47 +45,55 @@ impl Link {
         true
     }
 
+    /// The peer was started anew: its life before is gone, and asks nothing again.
+    pub(in crate::transport) fn outlive(&self, reason: &str) {
+        self.lose(reason);
+        self.forget_served();
+    }
+
     /// The peer, or this life of it, is gone: all who wait hear it now.
-    pub(in crate::transport) fn lose(&self, reason: &str) {
+    fn lose(&self, reason: &str) {
         let lost = self.out.lock().lose(Some(reason), &self.work);
         self.settle(lost, reason);
     }
 
     pub(super) fn settle(&self, lost: Lost, reason: &str) {
         let pending = std::mem::take(&mut self.out.lock().pending);
+        // What is tried again is not dead.
+        let waiting =
+            pending.iter().filter(|(_, asker)| !asker.is_gone()).map(|(number, _)| *number).collect();
         for asker in pending.into_values() {
             asker.answer(Err(self.lost_error(reason)));
         }
-        let serving = std::mem::take(&mut *self.serving.lock());
-        for serving in serving.values().filter_map(Weak::upgrade) {
-            serving.cancelled.store(true, Ordering::Release);
-        }
-        self.bury(lost);
+        self.cancel_lost();
+        self.bury(lost, &waiting);
         self.room.notify_waiters();
     }
 
-    /// Requests that nobody has confirmed become dead letters.
-    fn bury(&self, Lost(bodies): Lost) {
+    /// Requests that nobody has confirmed become dead letters, unless they are asks that may be tried again and somebody still waits for
+    /// an answer.
+    fn bury(&self, Lost(bodies): Lost, waiting: &BTreeSet<u64>) {
         let mut parts = Parts::default();
         for body in &bodies {
             let mut reader = Reader::new(body);
             for envelope in envelope::decode(body, Duration::ZERO).flatten() {
                 if envelope.kind != Kind::Part {
-                    self.bury_one(&envelope, &mut reader);
+                    self.bury_one(&envelope, &mut reader, waiting);
                 } else if let Ok(Some(whole)) =
                     parts.add(envelope.number, envelope.content, self.config.message_bytes_max)
                 {
                     for envelope in envelope::decode(&whole, Duration::ZERO).flatten() {
-                        self.bury_one(&envelope, &mut Reader::new(&whole));
+                        self.bury_one(&envelope, &mut Reader::new(&whole), waiting);
                     }
                 }
             }
         }
     }
 
-    fn bury_one<'a>(&self, envelope: &Envelope<'a>, reader: &mut Reader<'a>) {
+    fn bury_one<'a>(&self, envelope: &Envelope<'a>, reader: &mut Reader<'a>, waiting: &BTreeSet<u64>) {
         if matches!(envelope.kind, Kind::Tell | Kind::Ask)
             && let Ok((to, request)) = reader.request(envelope.content)
+            && (request.request_id().is_none() || !waiting.contains(&envelope.number))
         {
             self.node.bury_lost(&reader.targets()[to], request);
         }

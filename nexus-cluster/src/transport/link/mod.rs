@@ -5,24 +5,26 @@
 //! actor in between. The rules are in `core`.
 
 mod core;
+mod dedup;
 mod loss;
 mod parts;
 mod receive;
+mod serve;
 mod strain;
 mod violation;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use nexus_actors::agent::{AgentId, NAME_BYTES_MAX, Reply, Request};
+use nexus_actors::agent::{AgentId, NAME_BYTES_MAX, Request};
 use nexus_actors::clock::Millis;
 use nexus_actors::route::DeadLetterReason;
-use nexus_actors::route::remote::{Asker, Credit, Forwarded, Parcel, Ticket};
+use nexus_actors::route::remote::{Asker, Credit, Forwarded, Parcel};
 use nexus_actors::{AgentError, Node};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -30,6 +32,7 @@ use tokio::sync::Notify;
 
 use self::core::{Core, Lost, Next, Refused};
 use self::receive::Inbound;
+use self::serve::Served;
 use self::violation::Violations;
 use super::config::LinkConfig;
 use super::envelope::{self, Address, Kind, Mention};
@@ -49,8 +52,7 @@ pub(super) struct Link {
     out: Mutex<Out>,
     /// Held while a frame is handed out, so that two connections in turn keep the order.
     inbound: Mutex<Inbound>,
-    /// The peer's asks that wait for their answer here, by session and number.
-    serving: Mutex<BTreeMap<(u64, u64), Weak<Serving>>>,
+    served: Mutex<Served>,
     violations: Mutex<Violations>,
     pub(super) work: Arc<Notify>,
     room: Arc<Notify>,
@@ -81,17 +83,12 @@ pub struct LinkOverview {
     pub pending_asks: usize,
     /// Asks of the peer that wait for an answer here.
     pub serving_asks: usize,
+    /// Answers that are kept for asks that may be tried again.
+    pub answers_kept: usize,
+    /// And their bytes.
+    pub answer_bytes_kept: u64,
     /// Bytes that the peer has sent and agents here have not consumed are what this lacks to what has come.
     pub consumed_bytes: i64,
-}
-
-/// An ask of the peer.
-#[derive(Debug)]
-struct Serving {
-    link: Arc<Link>,
-    number: u64,
-    session: u64,
-    cancelled: AtomicBool,
 }
 
 impl Out {
@@ -117,13 +114,14 @@ impl Link {
         let work = Arc::new(Notify::new());
         let core = Core::new(config.clone(), node.clock().now());
         let credit = Credit::new(work.clone());
+        let served = Served::new(&config);
         Arc::new(Self {
             peer,
             config,
             node,
             out: Mutex::new(Out { core, credit, pending: BTreeMap::new(), looked_at: 0 }),
             inbound: Mutex::default(),
-            serving: Mutex::default(),
+            served: Mutex::new(served),
             violations: Mutex::default(),
             work,
             room: Arc::default(),
@@ -141,13 +139,16 @@ impl Link {
     }
 
     pub(super) fn overview(&self) -> LinkOverview {
+        let (serving_asks, (answers_kept, answer_bytes_kept)) = self.served.lock().overview();
         let out = self.out.lock();
         LinkOverview {
             connected: out.core.is_up(),
             queued: out.core.queued().0,
             unacknowledged: out.core.unacked_messages(),
             pending_asks: out.pending.len(),
-            serving_asks: self.serving.lock().len(),
+            serving_asks,
+            answers_kept,
+            answer_bytes_kept,
             consumed_bytes: out.credit.consumed(),
         }
     }
@@ -263,41 +264,6 @@ impl Link {
         core.push_parts(now, &encoded)
     }
 
-    fn reply(&self, number: u64, session: u64, mut reply: Reply) {
-        let size_of = |reply: &Reply| match reply {
-            Ok(payload) => payload.bytes().len() + REQUEST_OVERHEAD,
-            Err(error) => error.to_string().len() + 2 * REQUEST_OVERHEAD,
-        };
-        let limit = self.config.message_bytes_max;
-        let mut size = size_of(&reply);
-        if size > limit {
-            let reason = format!("the answer's {size} bytes are more than the {limit} that go between nodes");
-            reply = Err(AgentError::Failed { reason });
-            size = size_of(&reply);
-        }
-        let mut out = self.out.lock();
-        if out.core.session() != session {
-            return;
-        }
-        match out.core.admit(size, true) {
-            Ok(()) => {}
-            // Its asker was lost with the session.
-            Err(Refused::Lost(_)) => return,
-            // As bounded as the asks that are served, and short.
-            Err(Refused::Full { queued, limit }) => {
-                reply = Err(AgentError::Overloaded { queued, limit, shed_below_percent: None });
-                size = size_of(&reply);
-            }
-        }
-        let first = self.write(&mut out.core, size, Kind::Reply, number, None, |out| {
-            envelope::write_reply(out, &reply);
-        });
-        drop(out);
-        if first {
-            self.work.notify_one();
-        }
-    }
-
     /// Messages that wait, and how many may.
     pub(super) fn queue(&self) -> (u64, u64) {
         self.out.lock().core.queued()
@@ -375,18 +341,5 @@ impl Link {
                 Outgoing::Data(frame::encode(&header, &body, self.config.lz4_min_bytes))
             }
         })
-    }
-}
-
-impl Ticket for Serving {
-    fn is_wanted(&self) -> bool {
-        !self.cancelled.load(Ordering::Acquire)
-    }
-
-    fn answer(&self, reply: Reply) {
-        self.link.serving.lock().remove(&(self.session, self.number));
-        if self.is_wanted() {
-            self.link.reply(self.number, self.session, reply);
-        }
     }
 }

@@ -1,11 +1,9 @@
 //! What arrives: frames are checked, their envelopes gathered by target and handed to the node's inboxes by the reader.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nexus_actors::AgentError;
 use nexus_actors::agent::{Request, Target as _};
 use nexus_actors::clock::Millis;
 use nexus_actors::route::remote::{Bundle, Credit, Ticket};
@@ -14,11 +12,12 @@ use super::super::CloseReason;
 use super::super::envelope::{self, Address, Envelope, Kind};
 use super::super::frame;
 use super::super::reader::Reader;
+use super::Link;
 use super::core::Arrival;
+use super::dedup::Try;
 use super::parts::Parts;
 use super::strain::Watch;
 use super::violation::Violation;
-use super::{Link, Serving};
 
 /// Bundles whose room is kept from frame to frame, and for how many messages each at most.
 const BUNDLES_KEPT: usize = 64;
@@ -197,14 +196,14 @@ impl Link {
                     request = request.with_deadline(terms.now + left);
                 }
                 let ticket = match envelope.kind {
-                    Kind::Ask => match self.serve(envelope.number, terms.session) {
-                        Ok(ticket) => Some(ticket),
-                        Err(busy) => {
+                    Kind::Ask => {
+                        let to = Try { session: terms.session, number: envelope.number };
+                        let Some(ticket) = self.serve(to, request.request_id(), terms.now) else {
                             terms.credit.release(bytes);
-                            self.reply(envelope.number, terms.session, Err(busy));
                             return Ok(());
-                        }
-                    },
+                        };
+                        Some(ticket)
+                    }
                     _ => None,
                 };
                 gathered[at].add(request, ticket, bytes);
@@ -219,10 +218,7 @@ impl Link {
                 }
             }
             Kind::Cancel => {
-                let serving = self.serving.lock().remove(&(terms.session, envelope.number));
-                if let Some(serving) = serving.and_then(|serving| serving.upgrade()) {
-                    serving.cancelled.store(true, Ordering::Release);
-                }
+                self.cancel(Try { session: terms.session, number: envelope.number });
             }
             Kind::Publish => {
                 let (group, mut request) = reader.publication(envelope.content)?;
@@ -237,9 +233,9 @@ impl Link {
             }
             Kind::Fence => {
                 let agent = envelope::read_fence(envelope.content)?;
-                match self.serve(envelope.number, terms.session) {
-                    Ok(ticket) => self.node.receive_fence(agent, self.peer.as_str(), ticket),
-                    Err(busy) => self.reply(envelope.number, terms.session, Err(busy)),
+                let to = Try { session: terms.session, number: envelope.number };
+                if let Some(ticket) = self.serve(to, None, terms.now) {
+                    self.node.receive_fence(agent, self.peer.as_str(), ticket);
                 }
             }
             Kind::Part => return Err("a part is not whole".into()),
@@ -269,18 +265,6 @@ impl Link {
             );
             gathered.bundle.shrink(ROOM_KEPT);
         }
-    }
-
-    fn serve(self: &Arc<Self>, number: u64, session: u64) -> Result<Arc<dyn Ticket>, AgentError> {
-        let mut serving = self.serving.lock();
-        let (queued, limit) = (serving.len() as u64, self.config.serving_max as u64);
-        if queued >= limit {
-            return Err(AgentError::Overloaded { queued, limit, shed_below_percent: None });
-        }
-        let cancelled = AtomicBool::new(false);
-        let ticket = Arc::new(Serving { link: self.clone(), number, session, cancelled });
-        serving.insert((session, number), Arc::downgrade(&ticket));
-        Ok(ticket)
     }
 }
 
