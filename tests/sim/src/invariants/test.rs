@@ -236,7 +236,7 @@ fn views_are_compared() {
             key: "written".to_owned(),
             value: None,
         };
-        [2, 3, 2].map(|version| chronicle.learns(0, &news(version)));
+        [2, 3, 2].iter().for_each(|version| chronicle.learns(0, &news(*version)));
     };
     assert_eq!(fires(older), ["gossip"]);
 }
