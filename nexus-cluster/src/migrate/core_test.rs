@@ -454,7 +454,7 @@ fn a_target_asks_a_source_that_has_gone_on() {
     assert!(matches!(&say(&mut target, 0, offer)[..], [Effect::Expect { .. }]));
     let wanted = Effect::Send { to: id(0), message: Message::Want { number: 1, offset: 0 } };
     let expected = Input::Expected { key: key.clone(), result: Ok(()) };
-    assert_eq!(target.step(Millis::new(1), expected), [wanted.clone()]);
+    assert_eq!(target.step(Millis::new(1), expected), std::slice::from_ref(&wanted));
 
     let soon = u64::try_from(config.retry.as_millis()).unwrap();
     assert_eq!(target.step(Millis::new(soon), Input::Tick), []);
