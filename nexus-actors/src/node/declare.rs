@@ -120,10 +120,10 @@ impl Node {
         format!("{}{}", families[parts.family as usize].pattern.prefix(), parts.key)
     }
 
-    /// The name of an agent that is here, awake, asleep or about to leave.
+    /// The name of an agent that is here, awake or asleep, or has just come.
     #[must_use]
     pub fn agent_name(&self, id: AgentId) -> Option<Arc<str>> {
-        if let Some(cell) = self.routes().get(id) {
+        if let Some(cell) = self.routes().present(id) {
             return Some(cell.name.clone());
         }
         self.dormant(id).map(|(_, name, _)| name.into())
@@ -132,7 +132,7 @@ impl Node {
     /// Whether this node has a state of the agent from which it would start: one that sleeps, or was stored before.
     #[must_use]
     pub fn holds_state(&self, id: AgentId) -> bool {
-        match self.routes().get(id) {
+        match self.routes().present(id) {
             Some(cell) => cell.has_snapshot(),
             None => self.dormant(id).is_some(),
         }

@@ -488,3 +488,27 @@ fn whoever_sends_by_a_detour_is_told() {
     }
     assert_ne!(numbers[0], numbers[1]);
 }
+
+/// Goal: an agent that is to come back and has lost its name meanwhile does not go on here, whatever was answered before.
+#[test]
+fn what_is_lost_while_it_comes_back_stays_lost() {
+    let mut core = Core::new(id(0), MigrationConfig::default());
+    let mut step = |input| core.step(Millis::ZERO, input);
+    for other in [1, 2] {
+        let _ = step(Input::Member(id(other)));
+    }
+    let _ = step(Input::Move { request: 1, agent: AGENT.into(), to: id(1) });
+    let _ = step(Input::Departed { number: 1, passport: Some(passport(0)), state: Bytes::new() });
+    assert!(matches!(&step(Input::Gone(id(1)))[..], [Effect::Reclaim { number: 1, .. }]));
+    assert_eq!(step(Input::Yield { agent: AGENT.into(), to: id(2) }), []);
+    let effects = step(Input::Reclaimed { number: 1, answer: Ok(None) });
+    assert!(matches!(effects[0], Effect::Renumber { number: 1, fresh: 2 }), "{effects:?}");
+    let offered = core.step(Millis::new(10_000), Input::Tick);
+    let to_winner = |effect: &Effect| match effect {
+        Effect::Send { to, message: Message::Offer { number: 2, passport, .. } } => {
+            *to == id(2) && passport.purpose == Purpose::Merge
+        }
+        _ => false,
+    };
+    assert!(offered.iter().any(to_winner), "{offered:?}");
+}

@@ -169,7 +169,13 @@ impl Migration {
 
     /// This node's agent has lost to the one of the node `to`: its state goes there to be merged, and what waits for it follows.
     pub fn yield_to(&self, id: AgentId, to: NodeId) {
-        if let Some(agent) = self.inner.node.agent_name(id) {
+        // One that is leaving is not here any more.
+        let leaving = || {
+            let leavers = self.inner.leavers.lock();
+            let names = leavers.values().map(|leaver| leaver.departure.name());
+            names.into_iter().find(|name| AgentId::of(name) == id).cloned()
+        };
+        if let Some(agent) = self.inner.node.agent_name(id).or_else(leaving) {
             self.happened(Happened::Input(Input::Yield { agent, to }));
         }
     }

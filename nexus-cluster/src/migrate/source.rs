@@ -35,8 +35,8 @@ enum Stage {
     Leaving { until: Millis, asked: bool },
     /// The target gets its state; the last part that was sent, if any was.
     Offering { sent: Option<u64> },
-    /// It comes back, once the directory says so.
-    Reclaiming { over: Option<NodeId>, asked: bool },
+    /// It comes back, once the directory says so; `lost` to whom, if it has said meanwhile that it lives there.
+    Reclaiming { over: Option<NodeId>, asked: bool, lost: Option<NodeId> },
     /// It lives there. The members that have not said yet that nothing comes this way any more, and whether what waited has gone.
     Handing { waiting: BTreeSet<NodeName>, relayed: bool },
 }
@@ -62,9 +62,15 @@ impl Core {
 
     pub(super) fn on_yield(&mut self, now: Millis, agent: Arc<str>, to: NodeId) {
         let id = AgentId::of(&agent);
-        // One that is on its way has lost its claim because it moves, or finds the winner when it is to come back.
-        if to != self.me && self.departures.values().all(|departure| departure.id != id) {
-            self.depart(now, agent, to, Purpose::Merge, None);
+        if to == self.me {
+            return;
+        }
+        let Some(departure) = self.departures.values_mut().find(|departure| departure.id == id) else {
+            return self.depart(now, agent, to, Purpose::Merge, None);
+        };
+        // One that is on its way has lost its claim because it moves. That it is to come back may have been said before this.
+        if let Stage::Reclaiming { lost, .. } = &mut departure.stage {
+            *lost = Some(to);
         }
     }
 
@@ -184,15 +190,15 @@ impl Core {
 
     fn reclaim(&mut self, now: Millis, number: u64, over: Option<NodeId>) {
         let Some(departure) = self.departures.get_mut(&number) else { return };
-        departure.stage = Stage::Reclaiming { over: over.clone(), asked: true };
+        departure.stage = Stage::Reclaiming { over: over.clone(), asked: true, lost: None };
         departure.retry_at = now + self.config.retry;
         self.effects.push(Effect::Reclaim { number, id: departure.id, over });
     }
 
     pub(super) fn on_reclaimed(&mut self, now: Millis, number: u64, answer: Result<Option<NodeId>, ()>) {
         let Some(departure) = self.departures.get_mut(&number) else { return };
-        let Stage::Reclaiming { asked, .. } = &mut departure.stage else { return };
-        match answer {
+        let Stage::Reclaiming { asked, lost, .. } = &mut departure.stage else { return };
+        match answer.map(|home| home.or(lost.take())) {
             Err(()) => {
                 *asked = false;
                 departure.retry_at = now + self.config.retry;
@@ -359,7 +365,7 @@ impl Core {
                 }
                 Stage::Offering { sent: None } if due => self.offer(now, number),
                 Stage::Offering { .. } if due => self.say(now, number),
-                Stage::Reclaiming { over, asked: false } if due => {
+                Stage::Reclaiming { over, asked: false, .. } if due => {
                     let over = over.clone();
                     self.reclaim(now, number, over);
                 }
