@@ -370,7 +370,7 @@ impl AgentCell {
     }
 
     /// A new incarnation takes the inbox over, which opens again if the agent had been stopped. Returns its number.
-    pub(crate) fn attach(&self, actor: ActorRef<AgentMessage>, now: Millis) -> u64 {
+    pub(crate) fn attach(&self, actor: ActorRef<AgentMessage>, now: Millis) -> u32 {
         self.started_at.store(now.get(), Ordering::Relaxed);
         self.retired.store(false, Ordering::SeqCst);
         self.rested(now);
@@ -379,7 +379,7 @@ impl AgentCell {
         self.set_leaving(Leaving::Gone, Leaving::Asked);
         self.inbox().open();
         self.actor.store(Some(Arc::new(actor)));
-        u64::from(self.incarnation.fetch_add(1, Ordering::Relaxed)) + 1
+        self.incarnation.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     pub(crate) fn level(&self) -> Level {

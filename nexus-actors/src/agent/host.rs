@@ -42,7 +42,7 @@ const PREDECESSOR_WAIT: Duration = Duration::from_secs(5);
 const LOOKS_MAX: u8 = 32;
 
 /// One in this many messages is timed.
-const TIMED_EVERY: u64 = 64;
+const TIMED_EVERY: u32 = 64;
 
 /// Why an idle agent does not sleep.
 enum Unslept {
@@ -83,16 +83,15 @@ pub struct AgentState<S> {
     pub(super) node: Node,
     pub(super) cell: Arc<AgentCell>,
     pub(super) fate: Arc<Fate>,
-    incarnation: u64,
-    handled: u64,
+    incarnation: u32,
+    /// Wraps.
+    handled: u32,
     /// How often to look again at an empty inbox, 1 to [`LOOKS_MAX`].
     looks_max: u8,
     /// Room for the next batch, kept while there is more to come.
     pub(super) spare: Letters,
     /// Only members of a family hibernate.
     family: Option<Arc<Family>>,
-    /// How long it is idle before it hibernates, if it does.
-    pub(super) hibernate_after: Option<Duration>,
     /// Only of agents whose state is written to the store.
     pub(super) persisted: Option<Box<Persisted>>,
 }
@@ -101,6 +100,11 @@ impl<S> AgentState<S> {
     /// What a batch borrows while the behavior has its state.
     pub(super) fn handles(&self) -> (Node, Arc<AgentCell>, Arc<Fate>) {
         (self.node.clone(), self.cell.clone(), self.fate.clone())
+    }
+
+    /// How long it is idle before it hibernates, if it does.
+    pub(super) fn hibernates_after(&self) -> Option<Duration> {
+        self.family.as_ref()?.hibernate_after
     }
 
     /// Leaves a message that came past the inbox to the next incarnation: this one's state is written already.
@@ -137,7 +141,6 @@ where
             .into());
         }
         let family = spec.family.clone();
-        let hibernate_after = family.as_ref().and_then(|family| family.hibernate_after);
         let keeper = cell.keeper().map(|keeper| (keeper, spec.clone()));
         let snapshot = cell.snapshot();
         let marks = snapshot.as_ref().map(|snapshot| snapshot.marks.clone());
@@ -166,7 +169,6 @@ where
             looks_max: 1,
             spare: Letters::new(),
             family,
-            hibernate_after,
             persisted,
         })
     }
@@ -180,9 +182,9 @@ where
         state.node.events().emit(Event::AgentStarted {
             agent: state.cell.name.clone(),
             behavior: state.cell.behavior.clone(),
-            incarnation: state.incarnation,
+            incarnation: state.incarnation.into(),
         });
-        if let Some(after) = state.hibernate_after {
+        if let Some(after) = state.hibernates_after() {
             state.node.watch_idle(&state.cell, after);
         }
         // Whatever came while nobody was here: pushes do not wake a scheduled agent.

@@ -73,7 +73,7 @@ where
             // In another turn, so that stop and control messages get theirs. Fails only when the actor is about to end; its
             // successor wakes itself.
             let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
-        } else if served == Served::All && state.hibernate_after.is_some() {
+        } else if served == Served::All && state.hibernates_after().is_some() {
             cell.rested(node.clock().now());
         }
         Ok(())
