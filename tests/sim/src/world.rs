@@ -22,6 +22,8 @@ use crate::trace::Trace;
 
 /// How often invariants look.
 const LOOK: Duration = Duration::from_millis(100);
+/// What a commit takes on a disk that is not slow.
+const SYNC: Duration = Duration::from_millis(20);
 /// The workload ends so long before the end, so that what is under way has time to arrive.
 const HUSH: Duration = Duration::from_secs(9);
 
@@ -123,6 +125,7 @@ impl World {
 
     async fn run(mut self) -> (usize, Vec<Violation>) {
         note(format_args!("{:?}", self.plan));
+        self.apply();
         for place in 0..self.plan.nodes {
             self.start(place).await;
         }
@@ -203,7 +206,7 @@ impl World {
     /// Makes network and disks what the faults that hold now want them to be.
     fn apply(&mut self) {
         let mut faults = Faults::default();
-        let mut latency = vec![Duration::ZERO; self.plan.nodes];
+        let mut latency = vec![SYNC; self.plan.nodes];
         self.network.heal();
         for (from, to) in self.blocked() {
             self.network.block(&self.grounds[from].name, &self.grounds[to].name);
