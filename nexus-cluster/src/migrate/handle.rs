@@ -180,6 +180,12 @@ impl Migration {
         }
     }
 
+    /// All that is under way, with the agents' states: for the trace of a simulation.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("{:?}", self.inner.core.lock())
+    }
+
     /// The node `sender` has sent to the agent by way of this one: it is told that the agent lives on the node `home`.
     pub fn redirect(&self, sender: NodeName, agent: Arc<str>, home: NodeName) {
         self.happened(Happened::Input(Input::Passed { sender, agent, home }));
@@ -218,6 +224,6 @@ impl Migration {
 
 impl fmt::Debug for Migration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Migration").field("core", &*self.inner.core.lock()).finish_non_exhaustive()
+        f.debug_struct("Migration").field("under_way", &self.under_way()).finish_non_exhaustive()
     }
 }

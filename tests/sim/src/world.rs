@@ -291,7 +291,7 @@ impl World {
         for site in self.sites.iter().flatten() {
             let books = site.books();
             chronicle::with(|chronicle| chronicle.lives[site.life].books = books);
-            note(format_args!("{} has under way {:?}", site.id, site.cluster.migration()));
+            note(format_args!("{} has under way {}", site.id, site.cluster.migration().describe()));
             for (agent, what) in site.node.between_places() {
                 let name = agents().iter().find(|name| AgentId::of(name) == agent).cloned();
                 note(format_args!("{} holds letters for {name:?}: {what}", site.id));

@@ -118,16 +118,17 @@ impl Arrival {
         }
         self.node.routes().resume(&self.halt, cell);
         self.node.follow_groups(cell);
-        if let Before::Asleep(record) = &self.before
-            && let Err(error) = self.node.absorb(&self.name, luggage_of(&self.family, record)).await
-        {
-            tracing::warn!(agent = %self.name, %error, "what this node had of it is lost");
-        }
         if cell.set_leaving(Leaving::Ended, Leaving::No) {
             self.node.conclude(&self.family, cell);
         } else if cell.actor().is_none() {
             // It may have failed to start meanwhile, when its route did not lead to it yet.
             self.node.activate(&self.family, cell);
+        }
+        // Last: one that has ended meanwhile wakes for it.
+        if let Before::Asleep(record) = &self.before
+            && let Err(error) = self.node.absorb(&self.name, luggage_of(&self.family, record)).await
+        {
+            tracing::warn!(agent = %self.name, %error, "what this node had of it is lost");
         }
     }
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ractor::ActorStatus;
 use tokio::sync::oneshot;
 
 use super::halt::{Halt, Halted, Item};
@@ -175,7 +176,7 @@ impl Node {
         Ok((departure, receiver))
     }
 
-    /// The agents that are between two places, whose letters wait here, and what for: for operators.
+    /// The agents that are between two places, whose letters wait here, and what for: for the trace of a simulation.
     #[must_use]
     pub fn between_places(&self) -> Vec<(AgentId, String)> {
         self.routes().describe_halts()
@@ -423,7 +424,8 @@ impl Node {
         }
         for _ in 0..WAKE_PAUSES {
             let Some(cell) = self.routes().present(id) else { return Err(stopped("it has gone meanwhile")) };
-            if let Some(actor) = cell.actor() {
+            // The last incarnation's is still there while the next one wakes.
+            if let Some(actor) = cell.actor().filter(|actor| actor.get_status() == ActorStatus::Running) {
                 let (sender, receiver) = oneshot::channel();
                 let message = AgentMessage::Host(HostMessage::Absorb(Box::new(luggage), sender.into()));
                 actor.cast(message).map_err(|_| stopped("it is not running"))?;
