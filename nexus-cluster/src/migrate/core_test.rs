@@ -512,3 +512,38 @@ fn what_is_lost_while_it_comes_back_stays_lost() {
     };
     assert!(offered.iter().any(to_winner), "{offered:?}");
 }
+
+/// Goal: where the name of an agent is back at a target that was thought lost, that target is asked whether it has taken what was sent: it may
+/// have had an agent of that name before. Method: it refuses, and the state is merged into the one it has; while it is not a member, nothing
+/// is said to have moved.
+#[test]
+fn a_target_that_is_back_is_asked_what_it_has_taken() {
+    let retry = u64::try_from(MigrationConfig::default().retry.as_millis()).unwrap();
+    let mut core = Core::new(id(0), MigrationConfig::default());
+    let mut step = |now: u64, input| core.step(Millis::new(now), input);
+    let _ = step(0, Input::Member(id(1)));
+    let _ = step(0, Input::Move { request: 1, agent: AGENT.into(), to: id(1) });
+    let _ = step(0, Input::Departed { number: 1, passport: Some(passport(0)), state: Bytes::new() });
+    let reclaim = [Effect::Reclaim { number: 1, id: AgentId::of(AGENT), over: Some(id(1)) }];
+    assert_eq!(step(0, Input::Gone(id(1))), reclaim);
+
+    let at_target = || Input::Reclaimed { number: 1, answer: Ok(Some(id(1))) };
+    assert_eq!(step(1, at_target()), [], "it is no member yet");
+    assert_eq!(step(1 + retry, Input::Tick), reclaim);
+    let _ = step(2 + retry, Input::Member(id(1)));
+    let offers = |effects: &[Effect], as_number: u64, wanted: Purpose| match effects {
+        [.., Effect::Send { to, message: Message::Offer { number, passport, .. } }] => {
+            *to == id(1) && *number == as_number && passport.purpose == wanted
+        }
+        _ => false,
+    };
+    let asked = step(3 + retry, at_target());
+    assert!(offers(&asked, 1, Purpose::Move), "{asked:?}");
+
+    let message = Message::Refused { number: 1, why: Refusal::Node("it is here".into()) };
+    let refused = step(4 + retry, Input::Message { from: id(1), message });
+    assert!(matches!(refused[..], [Effect::Reclaim { number: 1, over: None, .. }]), "{refused:?}");
+    let _ = step(5 + retry, at_target());
+    let merged = step(6 + 2 * retry, Input::Tick);
+    assert!(offers(&merged, 2, Purpose::Merge), "{merged:?}");
+}

@@ -209,13 +209,18 @@ impl Core {
                 self.finish(number, failure.map_or(Ok(0), Err));
                 self.over(&to, number);
             }
-            // The target had taken it after all.
+            // The target is not lost after all. It may have taken the agent, or have had one of this name before: it is asked.
             Ok(Some(node))
                 if node == departure.to
                     && matches!(departure.failure, Some(MoveError::TargetLost { .. })) =>
             {
-                departure.failure = None;
-                self.hand(now, number);
+                if self.members.get(&node.name) == Some(&node) {
+                    departure.failure = None;
+                    self.offer(now, number);
+                } else {
+                    *asked = false;
+                    departure.retry_at = now + self.config.retry;
+                }
             }
             Ok(Some(node)) => self.merge_into(now, number, node),
         }

@@ -74,10 +74,11 @@ fn gone<'a>(
     life: Option<LifeId>,
 ) -> impl Iterator<Item = MessageId> + 'a {
     let stored = activation.agent.starts_with("each/");
-    // Others that had taken it over by then, and live on another node.
+    // Others that had taken it over by then, and are on another node that lives.
     let elsewhere = chronicle.activations.iter().filter(move |other| {
+        let lives = chronicle.lives[other.life].until.is_none_or(|until| until > at);
         let holds = other.from <= at && !other.moved;
-        holds && other.agent == activation.agent && life.is_some_and(|life| other.life != life)
+        lives && holds && other.agent == activation.agent && life.is_some_and(|life| other.life != life)
     });
     let elsewhere: BTreeSet<MessageId> = elsewhere.flat_map(|other| other.has.iter().copied()).collect();
     activation.has.iter().copied().filter(move |id| {
