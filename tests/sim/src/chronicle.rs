@@ -40,7 +40,7 @@ pub struct Life {
     pub until: Option<Duration>,
     /// What was seen of it last: at its crash, or at the end.
     pub books: Books,
-    /// When it has given up other nodes as lost.
+    /// When it has given up other nodes as lost, or was given up by one: what was on its way between the two is lost then, or late.
     pub losses: Vec<Duration>,
 }
 
@@ -240,7 +240,9 @@ impl Chronicle {
     pub fn loses(&mut self, life: LifeId, lost: &NodeId) {
         let now = self.now();
         self.note(format_args!("{} loses {lost}", self.lives[life].name.clone()));
-        self.lives[life].losses.push(now);
+        for concerned in std::iter::once(life).chain(self.lives.iter().position(|life| life.id == *lost)) {
+            self.lives[concerned].losses.push(now);
+        }
     }
 
     /// The life that goes by this name.

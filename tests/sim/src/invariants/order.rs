@@ -1,7 +1,8 @@
 //! Per-pair order: what one sender sends to one agent is handled in that order, wherever the agent lives by then. Some may be missing.
 //!
 //! While an agent lives on both sides of a partition, each of the two has an order of its own; and when they become one, what was sent to
-//! the one that ends follows. What went to a node that its sender's node then gives up as lost may be handled after what was sent later.
+//! the one that ends follows. Where one of two nodes gives the other one up as lost, what had gone from one to the other may be handled
+//! after what is sent later, by another way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
