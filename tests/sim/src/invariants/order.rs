@@ -2,7 +2,7 @@
 //!
 //! While an agent lives on both sides of a partition, each of the two has an order of its own; and when they become one, what was sent to
 //! the one that ends follows. Where one of two nodes gives the other one up as lost, what had gone from one to the other may be handled
-//! after what is sent later, by another way.
+//! after what was sent later and waited for it, or went another way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Invariant for Order {
             let overtaken = before.iter().find(|(other, (earlier, handled_at))| {
                 let sent_at = chronicle.messages[*earlier as usize].at;
                 let losses = &chronicle.lives[message.sender].losses;
-                let lost = losses.iter().any(|lost| (sent_at..=message.at).contains(lost));
+                let lost = losses.iter().any(|lost| (sent_at..=at).contains(lost));
                 *handled_at > at
                     && !lost
                     && !live_at_once(&chronicle.activations[**other], &chronicle.activations[activation])
