@@ -55,7 +55,7 @@ impl Way for Elsewhere {
         Forwarded::Taken
     }
 
-    fn fence(&self, _: AgentId, asker: Asker) {
+    fn fence(&self, _: AgentId, _: &str, asker: Asker) {
         asker.answer(Ok(Payload::EMPTY));
     }
 

@@ -5,7 +5,9 @@
 //! has come, and so does what comes from nodes whose letters have gone that way too.
 //! At any other node whose agents have sent to it, everything waits that is sent while they *turn* to the new place, for the same reason.
 //!
-//! A [fence](Item::Fence) is queued and sent like a letter, and answered where the agent is: all letters before it have arrived then.
+//! A [fence](Fence) is queued and sent like a letter, and answered where the agent is: all letters before it have arrived then. One that comes
+//! back to the node that sent it, because nodes took each other for the agent's home, is answered there: the letters before it are back too,
+//! and go before what this node's own agents have sent since.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -24,8 +26,23 @@ use crate::agent::{AgentCell, Answer, Letter, Payload, Sent};
 pub(crate) enum Item {
     /// A message.
     Letter(Letter),
-    /// Answered when all before it have arrived.
-    Fence(Answer),
+    /// What follows letters.
+    Fence(Fence),
+}
+
+/// Answered when all before it have arrived.
+#[derive(Debug)]
+pub(crate) struct Fence {
+    /// The node that waits for it.
+    pub(crate) origin: Arc<str>,
+    pub(crate) answer: Answer,
+}
+
+impl Fence {
+    /// Tells who waits.
+    pub(crate) fn has_passed(self) {
+        self.answer.send(Ok(Payload::EMPTY));
+    }
 }
 
 /// Whose letters wait.
@@ -68,19 +85,38 @@ pub(crate) struct Halt {
 struct State {
     stop: Stop,
     items: VecDeque<Item>,
-    /// What is late.
+    /// What is late and comes from other nodes.
     late: VecDeque<Item>,
+    /// What this node's own agents have sent, where it is late or turns: after all else.
+    own: VecDeque<Item>,
     /// The nodes from which what comes is late.
     relayed: BTreeSet<Arc<str>>,
     /// The nodes that have sent what goes on to another one from here.
     senders: BTreeSet<Arc<str>>,
 }
 
+/// Where a letter waits.
+#[derive(PartialEq, Eq)]
+enum Lane {
+    Items,
+    Late,
+    Own,
+}
+
 impl State {
-    /// Whether what comes from there has to wait for what went from here to the old place of an agent that arrives.
-    fn is_late(&self, from: Option<&str>) -> bool {
-        matches!(self.stop, Stop::Arriving(_) | Stop::Forwarding(_))
-            && from.is_none_or(|from| self.relayed.contains(from))
+    fn lane(&self, from: Option<&str>) -> Lane {
+        match (&self.stop, from) {
+            // It waits for what went from here to the old place of an agent that arrives.
+            (Stop::Arriving(_) | Stop::Forwarding(_), Some(from)) if self.relayed.contains(from) => {
+                Lane::Late
+            }
+            (Stop::Arriving(_) | Stop::Forwarding(_) | Stop::Turning, None) => Lane::Own,
+            _ => Lane::Items,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        (self.items.len() + self.late.len() + self.own.len()) as u64
     }
 }
 
@@ -90,6 +126,7 @@ impl Halt {
             stop,
             items: VecDeque::new(),
             late: VecDeque::new(),
+            own: VecDeque::new(),
             relayed: BTreeSet::new(),
             senders: BTreeSet::new(),
         };
@@ -120,13 +157,13 @@ impl Halt {
             Stop::Passing(way) => format!("its letters pass on to {}", way.node()),
             Stop::Forwarding(way) => format!("what is not late passes on to {}", way.node()),
         };
-        format!("{what}; {} wait, and {} behind them", state.items.len(), state.late.len())
+        let behind = state.late.len() + state.own.len();
+        format!("{what}; {} wait, and {behind} behind them", state.items.len())
     }
 
     /// Letters that wait, and how many may.
     pub(crate) fn queue(&self) -> (u64, u64) {
-        let state = self.state.lock();
-        ((state.items.len() + state.late.len()) as u64, self.limit)
+        (self.state.lock().len(), self.limit)
     }
 
     /// What comes from these nodes is late.
@@ -142,11 +179,11 @@ impl Halt {
     /// Takes a letter of the node `from`, or of this one's own agents.
     pub(crate) fn push(&self, letter: Letter, from: Option<&str>, dead: &DeadLetters) -> Halted {
         let mut state = self.state.lock();
-        let late = state.is_late(from);
+        let lane = state.lane(from);
         match &state.stop {
             Stop::Passing(way) => return Halted::Along(way.clone(), letter),
-            Stop::Forwarding(way) if !late => return Halted::Along(way.clone(), letter),
-            Stop::Arriving(Some(cell)) if !late => {
+            Stop::Forwarding(way) if lane == Lane::Items => return Halted::Along(way.clone(), letter),
+            Stop::Arriving(Some(cell)) if lane == Lane::Items => {
                 let cell = cell.clone();
                 drop(state);
                 return Halted::Sent(cell.push(letter, dead));
@@ -160,27 +197,36 @@ impl Halt {
         }
         // What a feed would deliver again has room: what is on its way is bounded already.
         let limited = letter.request.chained().is_none() || from.is_none();
-        if limited && (state.items.len() + state.late.len()) as u64 >= self.limit {
+        if limited && state.len() >= self.limit {
             return Halted::Sent(Sent::Full(letter));
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        let queue = if late { &mut state.late } else { &mut state.items };
+        let queue = match lane {
+            Lane::Items => &mut state.items,
+            Lane::Late => &mut state.late,
+            Lane::Own => &mut state.own,
+        };
         queue.push_back(Item::Letter(letter));
         Halted::Sent(Sent::Done)
     }
 
-    /// Takes a fence of the node `from`; answers it at once where the agent is. The way that it goes on, if it does.
-    pub(crate) fn fence(&self, answer: Answer, from: &str) -> Option<(Arc<dyn Way>, Answer)> {
+    /// Takes a fence of the node `from`; answers it at once where the agent is, and if this node, `me`, is the one that waits for it. The way
+    /// that it goes on, if it does.
+    pub(crate) fn fence(&self, fence: Fence, from: &str, me: &str) -> Option<(Arc<dyn Way>, Fence)> {
         let mut state = self.state.lock();
-        let late = state.is_late(Some(from));
+        let late = state.lane(Some(from)) == Lane::Late;
         match &state.stop {
-            _ if late => state.late.push_back(Item::Fence(answer)),
-            Stop::Passing(way) | Stop::Forwarding(way) => return Some((way.clone(), answer)),
+            _ if *fence.origin == *me => {
+                drop(state);
+                fence.has_passed();
+            }
+            _ if late => state.late.push_back(Item::Fence(fence)),
+            Stop::Passing(way) | Stop::Forwarding(way) => return Some((way.clone(), fence)),
             Stop::Arriving(Some(_)) => {
                 drop(state);
-                answer.send(Ok(Payload::EMPTY));
+                fence.has_passed();
             }
-            _ => state.items.push_back(Item::Fence(answer)),
+            _ => state.items.push_back(Item::Fence(fence)),
         }
         None
     }
@@ -196,10 +242,15 @@ impl Halt {
 
     /// The oldest; of those that are not late only, if that is wanted.
     pub(crate) fn pop(&self, late: bool) -> Option<Item> {
-        let mut state = self.state.lock();
-        let item = state.items.pop_front().or_else(|| if late { state.late.pop_front() } else { None })?;
-        let half_empty = (state.items.len() + state.late.len()) as u64 <= self.limit / 2;
-        drop(state);
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let first = state.items.pop_front();
+        let item = match first {
+            None if late => state.late.pop_front().or_else(|| state.own.pop_front())?,
+            first => first?,
+        };
+        let half_empty = state.len() <= self.limit / 2;
+        drop(guard);
         if matches!(item, Item::Letter(_)) {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
         }
@@ -210,8 +261,7 @@ impl Halt {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        let state = self.state.lock();
-        state.items.is_empty() && state.late.is_empty()
+        self.state.lock().len() == 0
     }
 
     /// The way that what comes goes, once nothing waits any more.
@@ -235,7 +285,7 @@ impl Halt {
     /// If nothing waits, what comes goes this way from now on.
     pub(crate) fn pass(&self, way: &Arc<dyn Way>) -> bool {
         let mut state = self.state.lock();
-        let empty = state.items.is_empty() && state.late.is_empty();
+        let empty = state.len() == 0;
         if empty {
             state.stop = Stop::Passing(way.clone());
         }
@@ -260,6 +310,7 @@ impl Halt {
         let mut state = self.state.lock();
         let mut items = std::mem::take(&mut state.items);
         items.append(&mut state.late);
+        items.append(&mut state.own);
         self.settle(cell, items);
         self.room.notify_waiters();
     }
@@ -271,7 +322,7 @@ impl Halt {
                     self.waiting.fetch_sub(1, Ordering::AcqRel);
                     cell.push_waited(letter);
                 }
-                Item::Fence(answer) => answer.send(Ok(Payload::EMPTY)),
+                Item::Fence(fence) => fence.has_passed(),
             }
         }
     }
@@ -308,6 +359,45 @@ impl Halt {
         let (queued, limit) = self.queue();
         if queued >= limit {
             notified.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Request;
+    use crate::clock::Clock;
+    use crate::telemetry::Events;
+
+    /// Goal: a fence that comes back to the node that waits for it is answered at once, whatever else comes from there is late; and what came
+    /// back with it goes before what that node's own agents have sent since. Method: at a node whose agents turn, and at one where an agent is
+    /// to arrive, for which what comes from `b` is late.
+    #[test]
+    fn what_comes_back_goes_first() {
+        let clock = Clock::start_at(0);
+        let dead = DeadLetters::new(clock, Events::new(clock, 16), 2);
+        for stop in [Stop::Turning, Stop::Arriving(None)] {
+            let halt = Halt::new(stop, 8, Arc::default());
+            halt.hold_late(["b".into()].into());
+            for (key, from) in [("own", None), ("back", Some("b")), ("own later", None)] {
+                let request = Request::action(key, Payload::EMPTY);
+                let letter = Letter { request, answer: Answer::Nobody };
+                assert!(matches!(halt.push(letter, from, &dead), Halted::Sent(Sent::Done)));
+            }
+            let mut answered = ["a", "b"].map(|origin| {
+                let (answer, receiver) = Answer::channel();
+                assert!(halt.fence(Fence { origin: origin.into(), answer }, "b", "a").is_none());
+                receiver
+            });
+            assert!(answered[0].try_recv().is_ok() && answered[1].try_recv().is_err());
+
+            let popped = std::iter::from_fn(|| halt.pop(true)).map(|item| match item {
+                Item::Letter(letter) => letter.request.key.to_string(),
+                Item::Fence(fence) => format!("fence of {}", fence.origin),
+            });
+            assert_eq!(popped.collect::<Vec<_>>(), ["back", "fence of b", "own", "own later"]);
+            assert!(halt.is_empty());
         }
     }
 }

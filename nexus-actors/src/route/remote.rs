@@ -52,9 +52,9 @@ pub trait Way: fmt::Debug + Send + Sync + 'static {
     /// Takes `parcel` for the agent. Parcels of one sender to one agent keep their order.
     fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded;
 
-    /// Sends a fence after the agent's parcels: `asker` hears when all before it have arrived where the agent lives, or that the way is
+    /// Sends a fence of the node `origin` after the agent's parcels: `asker` hears when all before it have arrived where the agent lives, or that the way is
     /// lost or has no room for it.
-    fn fence(&self, to: AgentId, asker: Asker);
+    fn fence(&self, to: AgentId, origin: &str, asker: Asker);
 
     /// Messages that wait for that node, and how many may.
     fn queue(&self) -> (u64, u64);

@@ -7,12 +7,14 @@
 //! 13  length   4   of the content that follows
 //! ```
 //!
-//! A tell's or ask's content is a byte that says what follows, its target, the key, hints and trace if there are any, its place in a feed and what it follows there if
-//! that matters, the id of an ask that may be tried again (its number is that of one try), and to the end the payload, which is MessagePack already. The header and the parts of a request are laid by hand: the payload is never encoded a second
+//! A tell's or ask's content is a byte that says what follows, its target, the key, hints and trace if there are any, its place in a feed and
+//! what it follows there if that matters, the id of an ask that may be tried again (its number is that of one try), and to the end the
+//! payload, which is MessagePack already. The header and the parts of a request are laid by hand: the payload is never encoded a second
 //! time. A target is named once in a body, by its name (a length and bytes) or by the 16 bytes of an [`AgentId`]; envelopes after it
 //! say which of the targets named so far they are for (two bytes), so that neither end looks at a name again, and a receiver has
-//! what belongs together without searching for it. A fence's content is the 16 bytes of an [`AgentId`]. A reply's content is a payload or an error. A part's is a stretch of an envelope that is
-//! larger than a frame; parts of one envelope follow each other, so that a receiver puts one together at a time.
+//! what belongs together without searching for it. A fence's content is the 16 bytes of an [`AgentId`] and, to the end, the name of the node
+//! that waits for it. A reply's content is a payload or an error. A part's is a stretch of an envelope that is larger than a frame; parts of
+//! one envelope follow each other, so that a receiver puts one together at a time.
 
 use std::time::Duration;
 
@@ -317,18 +319,21 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
     }
 }
 
-/// Appends the content of a fence.
-pub fn write_fence(out: &mut Vec<u8>, id: AgentId) {
+/// Appends the content of a fence of the node `origin`.
+pub fn write_fence(out: &mut Vec<u8>, id: AgentId, origin: &str) {
     out.extend_from_slice(&id.get().to_le_bytes());
+    out.extend_from_slice(origin.as_bytes());
 }
 
-/// The agent that a fence is for.
+/// The agent that a fence is for, and the node that waits for it.
 ///
 /// # Errors
 /// [`EnvelopeError::Content`].
-pub fn read_fence(content: &[u8]) -> Result<AgentId, EnvelopeError> {
-    let key = <[u8; 16]>::try_from(content).map_err(|_| EnvelopeError::Content("target"))?;
-    Ok(AgentId::from_key(u128::from_le_bytes(key)))
+pub fn read_fence(content: &[u8]) -> Result<(AgentId, &str), EnvelopeError> {
+    let (key, origin) = content.split_first_chunk::<16>().ok_or(EnvelopeError::Content("target"))?;
+    let origin = std::str::from_utf8(origin).ok().filter(|origin| origin.len() <= NAME_BYTES_MAX);
+    let origin = origin.ok_or(EnvelopeError::Content("origin"))?;
+    Ok((AgentId::from_key(u128::from_le_bytes(*key)), origin))
 }
 
 fn write_part(out: &mut Vec<u8>, part: &[u8]) {

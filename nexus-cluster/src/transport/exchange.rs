@@ -231,8 +231,8 @@ impl Remote for Outside {
 }
 
 impl Way for Link {
-    fn fence(&self, to: AgentId, asker: Asker) {
-        Self::fence(self, to, asker);
+    fn fence(&self, to: AgentId, origin: &str, asker: Asker) {
+        Self::fence(self, to, origin, asker);
     }
 
     fn forward(&self, to: AgentId, name: Option<&str>, parcel: Parcel) -> Forwarded {

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use ractor::ActorStatus;
 use tokio::sync::oneshot;
 
-use super::halt::{Halt, Halted, Item};
+use super::halt::{Fence, Halt, Halted, Item};
 use super::passage::{Left, is_unclaimed};
 use super::remote::{Asker, Forwarded, Parcel, Ticket, Way};
 use super::{DeadLetterReason, RouteTable};
@@ -231,7 +231,7 @@ impl Node {
                             AgentError::Stopped { name: name.to_string(), reason: reason.to_string() };
                         let _ = self.unroutable(name, letter, error, reason);
                     }
-                    Item::Fence(answer) => answer.send(Ok(Payload::EMPTY)),
+                    Item::Fence(fence) => fence.has_passed(),
                 }
             }
             if self.routes().turn(halt, AgentId::of(name), None)
@@ -307,7 +307,7 @@ impl Node {
         for _ in 0..TURN {
             let Some(item) = halt.pop(late) else { return Drained::All };
             match item {
-                Item::Fence(answer) => way.fence(id, Asker::of(answer)),
+                Item::Fence(Fence { origin, answer }) => way.fence(id, &origin, Asker::of(answer)),
                 Item::Letter(letter) => match way.forward(id, Some(name), Parcel::of(letter)) {
                     Forwarded::Taken => {}
                     Forwarded::Full(parcel) => {
@@ -332,7 +332,7 @@ impl Node {
         let fenced = async {
             loop {
                 let (answer, receiver) = Answer::channel();
-                way.fence(id, Asker::of(answer));
+                way.fence(id, self.name(), Asker::of(answer));
                 match receiver.await {
                     Ok(Ok(_)) | Ok(Err(AgentError::NodeLost { .. })) | Err(_) => return,
                     Ok(Err(_)) => tokio::time::sleep(FENCE_PAUSE).await,
@@ -344,25 +344,25 @@ impl Node {
         }
     }
 
-    /// A fence of the node `from` has come behind its letters.
-    pub fn receive_fence(&self, id: AgentId, from: &str, ticket: Arc<dyn Ticket>) {
+    /// A fence has come from the node `from`, behind letters; the node `origin` waits for it.
+    pub fn receive_fence(&self, id: AgentId, from: &str, origin: &str, ticket: Arc<dyn Ticket>) {
         let answer = Answer::Remote(Box::new((ticket, None)));
         if let Some(cell) = self.routes().get(id) {
             // What waits for a claim may go on to another node: it is to be asked again.
             let not_yet = AgentError::Overloaded { queued: 0, limit: 0, shed_below_percent: None };
             return answer.send(if is_unclaimed(&cell) { Err(not_yet) } else { Ok(Payload::EMPTY) });
         }
-        let (way, answer) = match self.routes().read_halt(id) {
-            Some(halt) => match halt.fence(answer, from) {
-                Some(onward) => onward,
-                None => return,
-            },
+        let fence = Fence { origin: origin.into(), answer };
+        let onward = match self.routes().read_halt(id) {
+            Some(halt) => halt.fence(fence, from, self.name()),
             None => match self.routes().way(id) {
-                Some(way) => (way, answer),
-                None => return answer.send(Ok(Payload::EMPTY)),
+                Some(way) => Some((way, fence)),
+                None => return fence.has_passed(),
             },
         };
-        way.fence(id, Asker::of(answer));
+        if let Some((way, Fence { origin, answer })) = onward {
+            way.fence(id, &origin, Asker::of(answer));
+        }
     }
 
     /// From now on this node's agents send to `name` by way of `to`, behind all that they sent by way of `from`. Returns when they do,

@@ -193,11 +193,12 @@ impl Link {
         Forwarded::Taken
     }
 
-    /// Sends a fence behind what was sent to the agent; `asker` hears when it has passed, or why it has not.
-    pub(super) fn fence(&self, to: AgentId, asker: Asker) {
+    /// Sends a fence of the node `origin` behind what was sent to the agent; `asker` hears when it has passed, or why it has not.
+    pub(super) fn fence(&self, to: AgentId, origin: &str, asker: Asker) {
         let mut out = self.out.lock();
         // As short as a reply, and there is one for each agent that moves.
-        let refused = match out.core.admit(envelope::HEADER_BYTES, true) {
+        let size = envelope::HEADER_BYTES + size_of::<AgentId>() + origin.len();
+        let refused = match out.core.admit(size, true) {
             Ok(()) => None,
             Err(Refused::Lost(reason)) => Some(self.lost_error(&reason)),
             Err(Refused::Full { queued, limit }) => {
@@ -209,8 +210,8 @@ impl Link {
             return asker.answer(Err(error));
         }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let first = self.write(&mut out.core, envelope::HEADER_BYTES, Kind::Fence, number, None, |out| {
-            envelope::write_fence(out, to);
+        let first = self.write(&mut out.core, size, Kind::Fence, number, None, |out| {
+            envelope::write_fence(out, to, origin);
         });
         out.pending.insert(number, asker);
         drop(out);

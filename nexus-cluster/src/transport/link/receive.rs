@@ -232,10 +232,10 @@ impl Link {
                 return Ok(());
             }
             Kind::Fence => {
-                let agent = envelope::read_fence(envelope.content)?;
+                let (agent, origin) = envelope::read_fence(envelope.content)?;
                 let to = Try { session: terms.session, number: envelope.number };
                 if let Some(ticket) = self.serve(to, None, terms.now) {
-                    self.node.receive_fence(agent, self.peer.as_str(), ticket);
+                    self.node.receive_fence(agent, self.peer.as_str(), origin, ticket);
                 }
             }
             Kind::Part => return Err("a part is not whole".into()),
