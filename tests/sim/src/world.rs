@@ -83,8 +83,8 @@ struct World {
     active: BTreeSet<usize>,
     rng: Rng,
     began: Instant,
-    /// When a connection was cut last.
-    cut: Option<Duration>,
+    /// When a fault began or ended last, slow disks not counted.
+    disturbed: Duration,
     /// A survey that is under way.
     survey: Option<JoinHandle<Survey>>,
     judge: Judge,
@@ -117,7 +117,7 @@ impl World {
             active: BTreeSet::new(),
             rng,
             began,
-            cut: None,
+            disturbed: Duration::ZERO,
             survey: None,
             judge,
         }
@@ -183,10 +183,10 @@ impl World {
             }
             Fault::Cut(a, b) => {
                 self.network.cut(&self.grounds[a].name, &self.grounds[b].name);
-                self.cut = Some(self.began.elapsed());
             }
             _ => {}
         }
+        self.disturbs(&fault);
         if !matches!(fault, Fault::Cut(..)) {
             self.active.insert(number);
         }
@@ -200,6 +200,14 @@ impl World {
         self.apply();
         if let Fault::Crash(place) = fault {
             self.start(place).await;
+        }
+        self.disturbs(&fault);
+    }
+
+    /// The fault begins or ends. A slow disk does not keep nodes from each other.
+    fn disturbs(&mut self, fault: &Fault) {
+        if !matches!(fault, Fault::SlowDisk(..)) {
+            self.disturbed = self.began.elapsed();
         }
     }
 
@@ -281,9 +289,8 @@ impl World {
             let fault = &self.plan.episodes[*number].fault;
             matches!(fault, Fault::OneWay(..) | Fault::Delay(..) | Fault::DelayOneWay(..) | Fault::Loss(_))
         };
-        let at = self.began.elapsed();
-        let cut = self.cut.is_some_and(|cut| at < cut + LOOK);
-        Look::new(at, &self.sites, self.blocked(), cut || self.active.iter().any(noise))
+        let steady_since = (!self.active.iter().any(noise)).then_some(self.disturbed);
+        Look::new(self.began.elapsed(), &self.sites, self.blocked(), steady_since)
     }
 
     async fn end(&mut self) {
@@ -325,6 +332,40 @@ fn trace_traffic(traffic: Traffic<'_>) {
         }
         Traffic::Arrives { from, to, lane, bytes } => {
             note(format_args!("{from} to {to} {lane:?} {} bytes {:016x}", bytes.len(), xxh3_64(bytes)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Episode;
+
+    /// Goal: a fault that begins or ends is known though it falls between two looks; slow disks disturb nobody, and noise does while
+    /// it lasts.
+    #[tokio::test(start_paused = true)]
+    async fn disturbances_are_known() {
+        let second = Duration::from_secs(1);
+        let mut world = World::new(Config { seed: 1, nodes: Some(2), length: 60 * second });
+        let faults = [
+            (Fault::Partition(vec![0], vec![1]), Some(1), Some(2)),
+            (Fault::Cut(0, 1), Some(3), Some(3)),
+            (Fault::SlowDisk(0, second), Some(3), Some(3)),
+            (Fault::Delay(second, second), None, Some(8)),
+        ];
+        let episodes =
+            faults.iter().map(|(fault, ..)| Episode { from: second, until: second, fault: fault.clone() });
+        world.plan.episodes = episodes.collect();
+        let seconds = |number: Option<u32>| number.map(|number| number * second);
+        for (number, (fault, begun, ended)) in faults.iter().enumerate() {
+            tokio::time::advance(second).await;
+            world.begins(number);
+            assert_eq!(world.look().steady_since, seconds(*begun), "{fault:?}");
+            tokio::time::advance(second).await;
+            if !matches!(fault, Fault::Cut(..)) {
+                world.ends(number).await;
+            }
+            assert_eq!(world.look().steady_since, seconds(*ended), "{fault:?}");
         }
     }
 }

@@ -22,7 +22,7 @@ use nexus_cluster::NodeId;
 use nexus_cluster::gossip::Convergence;
 use nexus_cluster::system::Cluster;
 
-use super::chronicle::{self, ActivationId, Chronicle, LifeId, MessageId};
+use super::chronicle::{self, ActivationId, Chronicle, MessageId};
 use super::counter::LIST;
 use super::plan::Place;
 use super::site::{Site, WRITTEN, agents};
@@ -91,8 +91,6 @@ impl fmt::Display for Violation {
 /// A node that runs.
 #[derive(Clone, Debug)]
 pub struct Running {
-    /// Which life.
-    pub life: LifeId,
     /// Who it is.
     pub id: NodeId,
     /// The other members, as it sees them.
@@ -119,11 +117,9 @@ pub struct Look {
     pub running: BTreeMap<Place, Running>,
     /// The directions in which nothing gets through.
     pub blocked: BTreeSet<(Place, Place)>,
-    /// Whether messages are late or connections are lost.
-    pub noisy: bool,
     /// The sides of the partition, or one if there is none; none where it is not clear who is on which.
     pub sides: Vec<Side>,
-    /// Since when there has been no noise, and nobody has come or gone or been cut off. `None`: not now. Filled in by the judge.
+    /// Since when nobody has come or gone or been cut off, be it between two looks. `None`: messages are late or connections are lost.
     pub steady_since: Option<Duration>,
     /// What a survey has found that has come to its end since the last look.
     pub survey: Option<Survey>,
@@ -132,14 +128,19 @@ pub struct Look {
 impl Look {
     /// Looks.
     #[must_use]
-    pub fn new(at: Duration, sites: &[Option<Site>], blocked: BTreeSet<(Place, Place)>, noisy: bool) -> Self {
+    pub fn new(
+        at: Duration,
+        sites: &[Option<Site>],
+        blocked: BTreeSet<(Place, Place)>,
+        steady_since: Option<Duration>,
+    ) -> Self {
         let running = sites.iter().enumerate().filter_map(|(place, site)| {
             let site = site.as_ref()?;
             let members =
                 site.cluster.membership().members().iter().map(|member| member.id().clone()).collect();
-            Some((place, Running { life: site.life, id: site.id.clone(), members }))
+            Some((place, Running { id: site.id.clone(), members }))
         });
-        let mut look = Self { at, running: running.collect(), blocked, noisy, ..Self::default() };
+        let mut look = Self { at, running: running.collect(), blocked, steady_since, ..Self::default() };
         look.sides = look.find_sides();
         look
     }
@@ -311,14 +312,8 @@ impl Default for Judge {
 impl Judge {
     /// Fills in what needs the time before.
     fn complete(&mut self, mut look: Look) -> Look {
-        let before = &self.before;
-        let lives = |look: &Look| look.running.values().map(|node| node.life).collect::<Vec<_>>();
-        if !look.noisy {
-            let goes_on = lives(&look) == lives(before) && look.blocked == before.blocked;
-            look.steady_since = before.steady_since.filter(|_| goes_on).or(Some(look.at));
-        }
         for side in look.sides.iter_mut().filter(|side| side.agrees && look.steady_since.is_some()) {
-            let was = before.sides.iter().find(|was| was.places == side.places);
+            let was = self.before.sides.iter().find(|was| was.places == side.places);
             let since = was.and_then(|was| was.agreed_since).max(look.steady_since);
             side.agreed_since =
                 since.filter(|_| was.is_some_and(|was| was.agreed_since.is_some())).or(Some(look.at));

@@ -57,7 +57,7 @@ fn sound() -> Chronicle {
 fn look(sees: [&[Place]; 2]) -> Look {
     let running = (0..2).map(|place| {
         let members: BTreeSet<_> = sees[place].iter().map(|other| node(*other)).collect();
-        (place, Running { life: place, id: node(place), members })
+        (place, Running { id: node(place), members })
     });
     let at = Duration::from_secs(60);
     let mut look = Look { at, running: running.collect(), ..Look::default() };
@@ -241,25 +241,27 @@ fn views_are_compared() {
     assert_eq!(fires(older), ["gossip"]);
 }
 
-/// Goal: the judge keeps the first violation of each invariant, and reckons since when nothing has changed.
+/// Goal: the judge keeps the first violation of each invariant, and reckons since when a side agrees: from the first look on that
+/// finds it so, and from what has disturbed it on, though two looks find the same.
 #[test]
 fn the_judge_reckons_time() {
     let (mut judge, mut chronicle) = (Judge::default(), sound());
-    let at = |seconds, sees| Look { at: Duration::from_secs(seconds), steady_since: None, ..look(sees) };
-    let fresh = |mut look: Look| {
+    let seconds = Duration::from_secs;
+    let at = |at, sees, since: Option<u64>| {
+        let mut look = Look { at: seconds(at), steady_since: since.map(seconds), ..look(sees) };
         look.sides.iter_mut().for_each(|side| side.agreed_since = None);
         look
     };
-    let first = judge.look(fresh(at(1, [&[1], &[0]])), &mut chronicle);
-    assert_eq!(first.steady_since, Some(Duration::from_secs(1)));
-    let later = judge.look(fresh(at(7, [&[1], &[0]])), &mut chronicle);
-    assert!(later.is_one_for(Duration::from_secs(6)) && !later.is_one_for(Duration::from_secs(7)));
-    let noisy = Look { noisy: true, ..fresh(at(8, [&[1], &[]])) };
-    assert_eq!(judge.look(noisy, &mut chronicle).steady_since, None);
-    for seconds in [9, 20, 21] {
-        judge.look(fresh(at(seconds, [&[1], &[]])), &mut chronicle);
+    judge.look(at(1, [&[1], &[0]], Some(0)), &mut chronicle);
+    let later = judge.look(at(7, [&[1], &[0]], Some(0)), &mut chronicle);
+    assert!(later.is_one_for(seconds(6)) && !later.is_one_for(seconds(7)));
+    let disturbed = judge.look(at(8, [&[1], &[0]], Some(7)), &mut chronicle);
+    assert!(disturbed.is_one_for(seconds(1)) && !disturbed.is_one_for(seconds(2)));
+    judge.look(at(9, [&[1], &[]], None), &mut chronicle);
+    for (now, since) in [(10, 9), (18, 17), (24, 17), (25, 17), (26, 17)] {
+        judge.look(at(now, [&[1], &[]], Some(since)), &mut chronicle);
     }
     let violations = judge.into_violations();
     assert_eq!(violations.len(), 1, "{violations:?}");
-    assert_eq!((violations[0].invariant, violations[0].at), ("membership", Duration::from_secs(20)));
+    assert_eq!((violations[0].invariant, violations[0].at), ("membership", seconds(25)));
 }
