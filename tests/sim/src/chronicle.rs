@@ -40,8 +40,8 @@ pub struct Life {
     pub until: Option<Duration>,
     /// What was seen of it last: at its crash, or at the end.
     pub books: Books,
-    /// When it has given up other nodes as lost, or was given up by one: what was on its way between the two is lost then, or late.
-    pub losses: Vec<Duration>,
+    /// Which other nodes it has given up as lost, or was given up by, and when: what was on its way between the two is lost then, or late.
+    pub losses: Vec<(NodeId, Duration)>,
 }
 
 /// What a node knows of messages.
@@ -240,8 +240,10 @@ impl Chronicle {
     pub fn loses(&mut self, life: LifeId, lost: &NodeId) {
         let now = self.now();
         self.note(format_args!("{} loses {lost}", self.lives[life].name.clone()));
-        for concerned in std::iter::once(life).chain(self.lives.iter().position(|life| life.id == *lost)) {
-            self.lives[concerned].losses.push(now);
+        let (by, named) = (self.lives[life].id.clone(), self.lives.iter().position(|life| life.id == *lost));
+        self.lives[life].losses.push((lost.clone(), now));
+        if let Some(named) = named {
+            self.lives[named].losses.push((by, now));
         }
     }
 

@@ -2,11 +2,13 @@
 //!
 //! While an agent lives on both sides of a partition, each of the two has an order of its own; and when they become one, what was sent to
 //! the one that ends follows. Where one of two nodes gives the other one up as lost, what had gone from one to the other may be handled
-//! after what was sent later and waited for it, or went another way.
+//! after what was sent later, and after what waited behind it until then: the fence by way of a home that is lost is not waited for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use nexus_cluster::NodeId;
 
 use super::{End, Invariant, named};
 use crate::chronicle::{Activation, ActivationId, Chronicle, MessageId};
@@ -26,6 +28,11 @@ impl Invariant for Order {
             let times = doubled.get(agent).into_iter().flatten();
             times.into_iter().any(|(began, ended)| *began <= until && from <= *ended)
         };
+        let came_from = |node: &NodeId, activation: ActivationId| {
+            let Activation { agent, life, from, .. } = &chronicle.activations[activation];
+            let before = chronicle.activations.iter().filter(|one| one.agent == *agent && one.from <= *from);
+            before.map(|one| one.life).any(|there| there != *life && chronicle.lives[there].id == *node)
+        };
         // The last message of each pair that an activation has handled so far, in the order in which they were sent.
         let mut last: BTreeMap<_, BTreeMap<ActivationId, (MessageId, Duration)>> = BTreeMap::new();
         let mut wrong = Vec::new();
@@ -34,10 +41,12 @@ impl Invariant for Order {
             let before = last.entry((message.sender, &message.agent)).or_default();
             let overtaken = before.iter().find(|(other, (earlier, handled_at))| {
                 let sent_at = chronicle.messages[*earlier as usize].at;
-                let losses = &chronicle.lives[message.sender].losses;
-                let lost = losses.iter().any(|lost| (sent_at..=at).contains(lost));
+                let lost = |(node, lost): &(NodeId, Duration)| {
+                    let waited = || (message.at..=at).contains(lost) && came_from(node, activation);
+                    (sent_at..=message.at).contains(lost) || waited()
+                };
                 *handled_at > at
-                    && !lost
+                    && !chronicle.lives[message.sender].losses.iter().any(lost)
                     && !live_at_once(&chronicle.activations[**other], &chronicle.activations[activation])
                     && !was_doubled(&message.agent, sent_at, *handled_at)
             });
