@@ -179,3 +179,25 @@ fn arrows_do_not_turn_back() {
         assert!(!manifest.contains(other), "a client must not pull {other} in");
     }
 }
+
+/// Goal: the bugs that simulations must find can still be planted: code that changes takes its bugs along.
+#[test]
+fn planted_bugs_apply() {
+    let folder = fs::read_dir(root().join("tests/bugs")).expect("a folder of the project");
+    let paths = folder.map(|entry| entry.expect("readable").path());
+    let patches: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "patch")).collect();
+    assert_eq!(patches.len(), 12);
+    for patch in patches {
+        let text = fs::read_to_string(&patch).expect("text");
+        for change in text.split("\ndiff --git a/").skip(1) {
+            let name = change.split_whitespace().next().expect("a file's name");
+            let code = fs::read_to_string(root().join(name)).unwrap_or_default();
+            for hunk in change.split("\n@@ ").skip(1) {
+                let before = hunk.lines().skip(1).filter(|line| line.starts_with([' ', '-']));
+                let before: String = before.map(|line| format!("{}\n", &line[1..])).collect();
+                assert!(code.contains(&before), "{patch:?} does not fit {name}:\n{before}");
+            }
+        }
+    }
+}
