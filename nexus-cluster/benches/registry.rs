@@ -31,7 +31,7 @@ const REMOTE: usize = 20_000;
 
 struct Site {
     cluster: Cluster,
-    _root: Root,
+    root: Root,
 }
 
 async fn start(n: usize, addresses: &[String], successors: usize) -> Site {
@@ -59,7 +59,7 @@ async fn start(n: usize, addresses: &[String], successors: usize) -> Site {
     let spec = SupervisorSpec::new("top").child(transport).child(cluster.child());
     let root =
         Root::start(spec, SupervisorEnv { clock, events: node.events().clone() }).await.expect("starts");
-    Site { cluster, _root: root }
+    Site { cluster, root }
 }
 
 /// Free ports of loopback.
@@ -121,6 +121,11 @@ fn read(site: &Site, names: &[AgentId], expected: &Whereabouts) -> f64 {
 
 #[tokio::main]
 async fn main() {
+    // On a worker, as agents are: the thread that waits for all of it is woken by the system.
+    tokio::spawn(measure()).await.expect("measured");
+}
+
+async fn measure() {
     let count =
         std::env::var("NEXUS_BENCH_NAMES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000_usize);
     let names: Vec<AgentId> = (0..count).map(|n| AgentId::of(&format!("aircraft/{n}"))).collect();
@@ -153,7 +158,9 @@ async fn main() {
         format!("{:.0}", resident().saturating_sub(before) as f64 / per),
     );
     row("local look-up, ns", format!("{:.0}", read(&sites[0], &shares[0], &Whereabouts::Here)));
-    drop(sites);
+    for Site { root, .. } in sites {
+        root.shutdown().await;
+    }
 
     let sites = cluster(0).await;
     let few = Arc::new(shares[1][..REMOTE.min(shares[1].len())].to_vec());

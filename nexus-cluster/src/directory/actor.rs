@@ -1,7 +1,8 @@
 //! Directory: hands its core what happens, and carries out what it says.
 //!
 //! Supervised by `cluster.sup` as `permanent`. Owns nothing: core and readers' view belong to the [`Directory`], so a restart forgets
-//! nothing but the messages that wait.
+//! nothing but the messages that wait. Requests and their answers do not even wait for it, as long as nothing else does: whoever brings them
+//! takes the step, and a look-up at another node costs three changes of tasks less.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nexus_actors::agent::AgentId;
 use nexus_actors::clock::Clock;
 use nexus_actors::supervision::ChildSpec;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
@@ -161,13 +162,22 @@ impl Directory {
     /// Something has come on the control lane for [`Service::Directory`]. Messages are lost if too many wait, as they may be on their
     /// way.
     pub fn control(&self, event: ControlEvent) {
-        if let ControlEvent::Message { .. } = event
-            && self.inner.queued.load(Ordering::Relaxed) >= QUEUE_MAX
-        {
-            self.inner.lost.fetch_add(1, Ordering::Relaxed);
-            return;
+        match event {
+            ControlEvent::Connected(node) | ControlEvent::Disconnected(node, _) => {
+                self.cast(Input::Link(node.name));
+            }
+            ControlEvent::Message { .. } if self.inner.queued.load(Ordering::Relaxed) >= QUEUE_MAX => {
+                self.inner.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            ControlEvent::Message { from, bytes } => match Message::decode(&bytes) {
+                Ok(message) if message.is_brief() => drop(self.step_now(Input::Message { from, message })),
+                Ok(message) => self.cast(Input::Message { from, message }),
+                Err(error) => {
+                    self.inner.lost.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(%from, %error, "a message for the directory is dropped");
+                }
+            },
         }
-        self.send(DirectoryMsg::Control(event));
     }
 
     /// Messages that were malformed, or too many.
@@ -200,7 +210,7 @@ impl Directory {
             asked.ports.insert(request, port);
             request
         };
-        if !self.send(DirectoryMsg::Input(input(request))) {
+        if !self.step_now(input(request)) {
             self.inner.asked.lock().ports.remove(&request);
             return Answer::Unavailable(Unavailable::Stopped);
         }
@@ -209,61 +219,66 @@ impl Directory {
     }
 
     fn cast(&self, input: Input) {
-        self.send(DirectoryMsg::Input(input));
+        self.send(input);
     }
 
-    fn send(&self, message: DirectoryMsg) -> bool {
+    /// Takes the step here if the actor runs, nothing waits for it and nobody else takes one; else it is the actor's. `false` if that does
+    /// not run.
+    fn step_now(&self, input: Input) -> bool {
+        let runs = self.inner.actor.lock().is_some();
+        let idle = runs && self.inner.queued.load(Ordering::Acquire) == 0;
+        match self.inner.core.try_lock().filter(|_| idle) {
+            Some(core) => {
+                self.step_in(core, input);
+                true
+            }
+            None => self.send(input),
+        }
+    }
+
+    fn send(&self, input: Input) -> bool {
         let actor = self.inner.actor.lock().clone();
-        self.inner.queued.fetch_add(1, Ordering::Relaxed);
-        let sent = actor.is_some_and(|actor| actor.cast(message).is_ok());
+        self.inner.queued.fetch_add(1, Ordering::AcqRel);
+        let sent = actor.is_some_and(|actor| actor.cast(DirectoryMsg::Input(input)).is_ok());
         if !sent {
-            self.inner.queued.fetch_sub(1, Ordering::Relaxed);
+            self.inner.queued.fetch_sub(1, Ordering::AcqRel);
         }
         sent
     }
 
-    fn on_control(&self, event: ControlEvent) {
-        match event {
-            ControlEvent::Connected(node) => self.step(Input::Link(node.name)),
-            ControlEvent::Disconnected(node, _) => self.step(Input::Link(node.name)),
-            ControlEvent::Message { from, bytes } => match Message::decode(&bytes) {
-                Ok(message) => self.step(Input::Message { from, message }),
-                Err(error) => {
-                    self.inner.lost.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(%from, %error, "a message for the directory is dropped");
-                }
-            },
-        }
-    }
-
     fn step(&self, input: Input) {
         let ring_changed = matches!(input, Input::RingChanged(_));
-        let effects = self.inner.core.lock().step(self.inner.clock.now(), input);
-        for effect in effects {
-            self.run(effect);
-        }
+        self.step_in(self.inner.core.lock(), input);
         if ring_changed {
             self.inner.view.tidy();
         }
     }
 
-    fn run(&self, effect: Effect) {
-        match effect {
-            Effect::Send { to, message } => {
-                // What is not sent is asked or compared again.
-                if let Err(error) = self.inner.lane.send(&to, Service::Directory, message.encode()) {
-                    tracing::debug!(%error, "a message of the directory was not sent");
+    /// What follows from a step is done before the next step is taken; only news are told after it: whoever hears them may ask something.
+    fn step_in(&self, mut core: MutexGuard<'_, Core>, input: Input) {
+        let mut news = Vec::new();
+        for effect in core.step(self.inner.clock.now(), input) {
+            match effect {
+                Effect::Send { to, message } => {
+                    // What is not sent is asked or compared again.
+                    if let Err(error) = self.inner.lane.send(&to, Service::Directory, message.encode()) {
+                        tracing::debug!(%error, "a message of the directory was not sent");
+                    }
                 }
-            }
-            Effect::Answer { request, answer } => {
-                if let Some(port) = self.inner.asked.lock().ports.remove(&request) {
-                    // Fails only when nobody waits any more.
-                    let _ = port.send(answer);
+                Effect::Answer { request, answer } => {
+                    if let Some(port) = self.inner.asked.lock().ports.remove(&request) {
+                        // Fails only when nobody waits any more.
+                        let _ = port.send(answer);
+                    }
                 }
+                Effect::Publish { id, at } => self.inner.view.publish(id, at),
+                Effect::Retract { id } => self.inner.view.retract(id),
+                Effect::Tell(told) => news.push(told),
             }
-            Effect::Publish { id, at } => self.inner.view.publish(id, at),
-            Effect::Retract { id } => self.inner.view.retract(id),
-            Effect::Tell(news) => self.inner.listener.tell(self, news),
+        }
+        drop(core);
+        for told in news {
+            self.inner.listener.tell(self, told);
         }
     }
 }
@@ -282,10 +297,8 @@ struct DirectoryActor;
 enum DirectoryMsg {
     /// Time to look at the clock.
     Tick,
-    /// From this node.
+    /// Something has happened.
     Input(Input),
-    /// From the control lane.
-    Control(ControlEvent),
 }
 
 impl ractor::Message for DirectoryMsg {}
@@ -312,19 +325,19 @@ impl Actor for DirectoryActor {
         message: DirectoryMsg,
         directory: &mut Directory,
     ) -> Result<(), ActorProcessingErr> {
-        if !matches!(message, DirectoryMsg::Tick) {
-            let queued = &directory.inner.queued;
-            // What was sent to the life before is not counted in this one.
-            let _ = queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| queued.checked_sub(1));
-        }
         match message {
             DirectoryMsg::Tick => {
                 directory.step(Input::Tick);
                 // Runs out with the actor.
                 myself.send_after(directory.inner.tick, || DirectoryMsg::Tick);
             }
-            DirectoryMsg::Input(input) => directory.step(input),
-            DirectoryMsg::Control(event) => directory.on_control(event),
+            DirectoryMsg::Input(input) => {
+                directory.step(input);
+                // What was sent to the life before is not counted in this one.
+                let queued = &directory.inner.queued;
+                let less = |queued: usize| queued.checked_sub(1);
+                let _ = queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+            }
         }
         Ok(())
     }

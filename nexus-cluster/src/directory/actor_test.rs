@@ -18,12 +18,13 @@ struct Lane(NodeId, Net);
 
 impl ControlLane for Lane {
     fn send(&self, to: &NodeName, _: Service, bytes: bytes::Bytes) -> Result<(), ControlError> {
-        let net = self.1.0.lock();
-        let side = net[&self.0.name].0;
-        let (_, peer) = net
-            .get(to)
-            .filter(|(other, _)| *other == side)
-            .ok_or(ControlError::NotConnected { to: to.clone() })?;
+        let peer = {
+            let net = self.1.0.lock();
+            let side = net[&self.0.name].0;
+            net.get(to).filter(|(other, _)| *other == side).map(|(_, peer)| peer.clone())
+        };
+        // It may answer at once.
+        let peer = peer.ok_or(ControlError::NotConnected { to: to.clone() })?;
         peer.control(ControlEvent::Message { from: self.0.clone(), bytes });
         Ok(())
     }

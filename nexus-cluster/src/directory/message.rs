@@ -208,6 +208,20 @@ pub enum MessageError {
 }
 
 impl Message {
+    /// Whether it is a request about one agent, or the answer to one: little work.
+    pub(super) const fn is_brief(&self) -> bool {
+        matches!(
+            self,
+            Self::Register { .. }
+                | Self::Registered { .. }
+                | Self::Lookup { .. }
+                | Self::At { .. }
+                | Self::Absent { .. }
+                | Self::NotYet { .. }
+                | Self::Full { .. }
+        )
+    }
+
     /// As bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
