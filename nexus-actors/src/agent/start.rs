@@ -90,7 +90,10 @@ impl StartAgent {
         match remote.claim(cell.id, &cell.name).await {
             // It may have come from another node meanwhile, in another cell.
             Ok(Claimed::Here) if self.is_passed_by() => Err(StartError::Ignored),
-            Ok(Claimed::Here) => self.spawn_here(supervisor).await,
+            Ok(Claimed::Here) => {
+                node.routes().forget_senders(cell.id);
+                self.spawn_here(supervisor).await
+            }
             Ok(Claimed::Elsewhere(way)) => {
                 node.send_away(cell, &way);
                 Err(StartError::Ignored)

@@ -266,5 +266,5 @@ fn unclaimed(route: &Route) -> Option<Arc<AgentCell>> {
 
 /// Whether the agent has never been up here.
 pub(super) fn is_unclaimed(cell: &AgentCell) -> bool {
-    cell.actor().is_none() && cell.incarnation() == 0
+    cell.incarnation() == 0 && cell.actor().is_none()
 }

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::DeadLetterReason;
+use super::passage::is_unclaimed;
 use crate::agent::{AgentCell, AgentId, Answer, Letter, Letters, Reply, Request, Sent, Target};
 use crate::error::AgentError;
 use crate::node::Node;
@@ -268,6 +269,9 @@ impl Node {
         let id = to.id();
         while !letters.is_empty() {
             let full = self.routes().read(id).map(|cell| {
+                if is_unclaimed(&cell) {
+                    self.routes().note_sender(id, from);
+                }
                 if !reject {
                     cell.push_all(letters, self.dead_letters());
                     if !letters.is_empty() {

@@ -108,6 +108,20 @@ impl RouteTable {
         self.ways.entry(id.get()).or_insert_with(|| way.clone());
     }
 
+    /// The node `from` has sent to an agent that is here and not claimed yet: if that lives elsewhere, what comes from `from` later must not
+    /// overtake this.
+    pub(super) fn note_sender(&self, id: AgentId, from: &str) {
+        let mut senders = self.relayed.entry(id.get()).or_default();
+        if !senders.contains(from) {
+            senders.insert(from.into());
+        }
+    }
+
+    /// The agent lives here.
+    pub(crate) fn forget_senders(&self, id: AgentId) {
+        self.relayed.remove(&id.get());
+    }
+
     /// From now on the cluster is asked for the way, if it is this one.
     pub(crate) fn forget_way(&self, id: AgentId, way: &Arc<dyn Way>) {
         if self.ways.remove_if(&id.get(), |_, present| Arc::ptr_eq(present, way)).is_some() {
