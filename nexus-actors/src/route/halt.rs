@@ -89,6 +89,8 @@ struct State {
     late: VecDeque<Item>,
     /// What this node's own agents have sent, where it is late or turns: after all else.
     own: VecDeque<Item>,
+    /// Whether it waits for a fence of this node before it turns.
+    fenced: bool,
     /// The nodes from which what comes is late.
     relayed: BTreeSet<Arc<str>>,
     /// The nodes that have sent what goes on to another one from here.
@@ -110,7 +112,8 @@ impl State {
             (Stop::Arriving(_) | Stop::Forwarding(_), Some(from)) if self.relayed.contains(from) => {
                 Lane::Late
             }
-            (Stop::Arriving(_) | Stop::Forwarding(_) | Stop::Turning, None) => Lane::Own,
+            (Stop::Arriving(_) | Stop::Forwarding(_), None) => Lane::Own,
+            (Stop::Turning, None) if self.fenced => Lane::Own,
             _ => Lane::Items,
         }
     }
@@ -127,6 +130,7 @@ impl Halt {
             items: VecDeque::new(),
             late: VecDeque::new(),
             own: VecDeque::new(),
+            fenced: false,
             relayed: BTreeSet::new(),
             senders: BTreeSet::new(),
         };
@@ -164,6 +168,19 @@ impl Halt {
     /// Letters that wait, and how many may.
     pub(crate) fn queue(&self) -> (u64, u64) {
         (self.state.lock().len(), self.limit)
+    }
+
+    /// This node waits for a fence: what its own agents send goes after what comes back before that.
+    pub(crate) fn wait_for_fence(&self) {
+        self.state.lock().fenced = true;
+    }
+
+    /// The fence has passed: what comes from now on has one order again.
+    pub(crate) fn fence_has_passed(&self) {
+        let mut state = self.state.lock();
+        state.fenced = false;
+        let mut own = std::mem::take(&mut state.own);
+        state.items.append(&mut own);
     }
 
     /// What comes from these nodes is late.
@@ -303,6 +320,7 @@ impl Halt {
         let items = std::mem::take(&mut state.items);
         state.stop = Stop::Arriving(Some(cell.clone()));
         self.settle(cell, items);
+        self.room.notify_waiters();
     }
 
     /// Everything goes into the inbox of `cell`: the entry is about to lead there.
@@ -379,6 +397,7 @@ mod tests {
         let dead = DeadLetters::new(clock, Events::new(clock, 16), 2);
         for stop in [Stop::Turning, Stop::Arriving(None)] {
             let halt = Halt::new(stop, 8, Arc::default());
+            halt.wait_for_fence();
             halt.hold_late(["b".into()].into());
             for (key, from) in [("own", None), ("back", Some("b")), ("own later", None)] {
                 let request = Request::action(key, Payload::EMPTY);

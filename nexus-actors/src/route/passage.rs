@@ -187,6 +187,7 @@ impl RouteTable {
             Entry::Occupied(entry) => {
                 let cell = unclaimed(entry.get())?;
                 let halt = self.new_halt(Stop::Turning, limit);
+                halt.wait_for_fence();
                 self.vacate_into(&cell, &halt, retire);
                 self.put_halt(id, &halt);
                 entry.remove();
@@ -196,6 +197,7 @@ impl RouteTable {
                 let Entry::Vacant(place) = self.halts.entry(id.get()) else { return None };
                 let (_, way) = self.ways.remove_if(&id.get(), |_, way| way.node() == from)?;
                 let halt = self.new_halt(Stop::Turning, limit);
+                halt.wait_for_fence();
                 self.halts_open.fetch_add(1, Ordering::AcqRel);
                 place.insert(halt.clone());
                 Some((halt, Some(way)))

@@ -13,7 +13,7 @@ use nexus_actors::agent::AgentId;
 use nexus_actors::clock::Clock;
 use nexus_actors::supervision::ChildSpec;
 use parking_lot::{Mutex, MutexGuard};
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
 
 use super::config::{DirectoryConfig, DirectoryConfigError};
@@ -225,9 +225,10 @@ impl Directory {
     /// Takes the step here if the actor runs, nothing waits for it and nobody else takes one; else it is the actor's. `false` if that does
     /// not run.
     fn step_now(&self, input: Input) -> bool {
-        let runs = self.inner.actor.lock().is_some();
-        let idle = runs && self.inner.queued.load(Ordering::Acquire) == 0;
-        match self.inner.core.try_lock().filter(|_| idle) {
+        let runs = |actor: &ActorRef<_>| actor.get_status() == ActorStatus::Running;
+        let idle = self.inner.actor.lock().as_ref().is_some_and(runs)
+            && self.inner.queued.load(Ordering::Acquire) == 0;
+        match idle.then(|| self.inner.core.try_lock()).flatten() {
             Some(core) => {
                 self.step_in(core, input);
                 true
@@ -241,9 +242,15 @@ impl Directory {
         self.inner.queued.fetch_add(1, Ordering::AcqRel);
         let sent = actor.is_some_and(|actor| actor.cast(DirectoryMsg::Input(input)).is_ok());
         if !sent {
-            self.inner.queued.fetch_sub(1, Ordering::AcqRel);
+            self.is_done();
         }
         sent
+    }
+
+    /// One less waits. What was sent to the life before is not counted in this one.
+    fn is_done(&self) {
+        let less = |queued: usize| queued.checked_sub(1);
+        let _ = self.inner.queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
     fn step(&self, input: Input) {
@@ -333,10 +340,7 @@ impl Actor for DirectoryActor {
             }
             DirectoryMsg::Input(input) => {
                 directory.step(input);
-                // What was sent to the life before is not counted in this one.
-                let queued = &directory.inner.queued;
-                let less = |queued: usize| queued.checked_sub(1);
-                let _ = queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+                directory.is_done();
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::core::Whereabouts;
 use crate::NodeId;
 
-/// See the module. Read by all, written by the actor alone; never iterated.
+/// See the module. Read by all, written under the lock of the core; never iterated.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     /// `None` is here.

@@ -375,6 +375,7 @@ impl Node {
         if let Some(way) = way.or_else(|| self.way_to(from)) {
             self.fence(id, &way).await;
         }
+        halt.fence_has_passed();
         match self.way_to(to) {
             Some(way) => self.drain(name, &halt, &way, |routes| routes.turn(&halt, id, Some(&way))).await,
             None => self.give_up(name, &halt, DeadLetterReason::NodeLost),
