@@ -193,7 +193,9 @@ fn a_wrong_cookie_is_refused() {
         alone(&cluster.sandbox, "stranger", &[cluster_address(&endpoint)], "not-the-cookie-of-this-cluster");
     stranger.says("all nodes of a cluster need the same secret in NEXUS_COOKIE", START_MAX);
     cluster.up.prints("refused a connection: `stranger` does not know our cookie", START_MAX);
-    let refused = &events(&endpoint, "cluster.handshake_refused")[0];
+    // It is told after it is logged.
+    let told = || events(&endpoint, "cluster.handshake_refused").into_iter().next();
+    let refused = until("the refusal is told", START_MAX, told);
     assert_eq!((&refused["reason"], &refused["by_us"]), (&json!("wrong_cookie"), &json!(true)));
     let links = endpoint.json("/cluster/links");
     assert!(links["handshakes"]["refused"]["wrong_cookie"].as_u64() > Some(0), "{links}");
