@@ -122,7 +122,7 @@ impl RouteTable {
             Left::Awake(cell) => Stop::Leaving(cell.clone()),
             Left::Asleep(_) => {
                 self.dormant.fetch_sub(1, Ordering::Relaxed);
-                Stop::Turning
+                Stop::Left
             }
         };
         let halt = self.new_halt(stop, limit);
@@ -187,7 +187,6 @@ impl RouteTable {
             Entry::Occupied(entry) => {
                 let cell = unclaimed(entry.get())?;
                 let halt = self.new_halt(Stop::Turning, limit);
-                halt.wait_for_fence();
                 self.vacate_into(&cell, &halt, retire);
                 self.put_halt(id, &halt);
                 entry.remove();
@@ -197,7 +196,6 @@ impl RouteTable {
                 let Entry::Vacant(place) = self.halts.entry(id.get()) else { return None };
                 let (_, way) = self.ways.remove_if(&id.get(), |_, way| way.node() == from)?;
                 let halt = self.new_halt(Stop::Turning, limit);
-                halt.wait_for_fence();
                 self.halts_open.fetch_add(1, Ordering::AcqRel);
                 place.insert(halt.clone());
                 Some((halt, Some(way)))

@@ -344,9 +344,13 @@ impl Node {
         }
     }
 
-    /// A fence has come from the node `from`, behind letters; the node `origin` waits for it.
+    /// A fence has come from the node `from`, behind letters; the node `origin` waits for it. One of this node's own has come round, with
+    /// all that went before it.
     pub fn receive_fence(&self, id: AgentId, from: &str, origin: &str, ticket: Arc<dyn Ticket>) {
         let answer = Answer::Remote(Box::new((ticket, None)));
+        if *origin == **self.name() {
+            return answer.send(Ok(Payload::EMPTY));
+        }
         if let Some(cell) = self.routes().get(id) {
             // What waits for a claim may go on to another node: it is to be asked again.
             let not_yet = AgentError::Overloaded { queued: 0, limit: 0, shed_below_percent: None };
@@ -354,7 +358,7 @@ impl Node {
         }
         let fence = Fence { origin: origin.into(), answer };
         let onward = match self.routes().read_halt(id) {
-            Some(halt) => halt.fence(fence, from, self.name()),
+            Some(halt) => halt.fence(fence, from),
             None => match self.routes().way(id) {
                 Some(way) => Some((way, fence)),
                 None => return fence.has_passed(),
