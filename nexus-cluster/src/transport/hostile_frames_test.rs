@@ -28,7 +28,7 @@ use crate::{NodeId, NodeName};
 const FRAMES: u32 = 250;
 
 /// What a link counts; all of it is to be met.
-const REASONS: [&str; 17] = [
+const REASONS: [&str; 18] = [
     "a frame is short",
     "a frame of another layout",
     "a frame has unknown flags",
@@ -46,6 +46,7 @@ const REASONS: [&str; 17] = [
     "a message in parts is too long",
     "parts of parts",
     "a part has no length",
+    "a number in use",
 ];
 
 fn cases() -> u32 {
@@ -157,31 +158,31 @@ fn whole(header: &Header, body: &[u8], lz4_min_bytes: usize) -> Bytes {
     frame::join(&frame::encode(header, &Bytes::copy_from_slice(body), lz4_min_bytes))
 }
 
-/// A body of all kinds of envelopes.
-fn honest() -> Vec<u8> {
+/// A body of all kinds of envelopes; its asks are numbered from `first`.
+fn honest(first: u64) -> Vec<u8> {
     let mut body = Vec::new();
     let request = Request::action("echo", Payload::from_msgpack(vec![1; 30].into()));
     let named = Mention::First(Address::Name("echo/0"));
     let by_id = Mention::First(Address::Id(AgentId::of("echo/0")));
     for (kind, number, to) in [
         (Kind::Tell, 0, named),
-        (Kind::Ask, 7, Mention::Again(0)),
+        (Kind::Ask, first, Mention::Again(0)),
         (Kind::Tell, 0, by_id),
         (Kind::Publish, 0, Mention::First(Address::Name("all"))),
-        (Kind::Ask, 8, Mention::First(Address::Name("nobody"))),
+        (Kind::Ask, first + 1, Mention::First(Address::Name("nobody"))),
     ] {
         envelope::encode(&mut body, kind, number, None, |out| envelope::write_request(out, to, &request));
     }
     let marked = request.clone().with_request_id(RequestId::new(1, 1));
     for kind in [Kind::Ask, Kind::Tell] {
-        envelope::encode(&mut body, kind, 10, None, |out| {
+        envelope::encode(&mut body, kind, first + 2, None, |out| {
             envelope::write_request(out, Mention::Again(1), &marked);
         });
     }
     envelope::encode(&mut body, Kind::Reply, 9, None, |out| {
         envelope::write_reply(out, &Ok(Payload::EMPTY));
     });
-    envelope::encode(&mut body, Kind::Cancel, 8, None, |_| {});
+    envelope::encode(&mut body, Kind::Cancel, first + 1, None, |_| {});
     let mut inner = Vec::new();
     envelope::encode(&mut inner, Kind::Tell, 0, None, |out| envelope::write_request(out, named, &request));
     part(&mut body, inner.len(), &inner[..20]);
@@ -227,10 +228,11 @@ fn harm(bytes: &mut [u8], rng: &mut impl Rng) {
 }
 
 /// What the attacker sends next.
-fn attack(victim: &Victim, honest: &[u8], rng: &mut impl Rng) -> (Bytes, bool) {
+fn attack(victim: &Victim, rng: &mut impl Rng) -> (Bytes, bool) {
     let header = Header { sequence: victim.sequence, ..Header::default() };
     let lz4 = if rng.random_bool(0.2) { 0 } else { usize::MAX };
-    let mut body = honest.to_vec();
+    // Now and then a number is one that may wait for its answer.
+    let mut body = honest(if rng.random_bool(0.95) { 4 * victim.sequence } else { 4 });
     match rng.random_range(0..10) {
         // Noise.
         0 => {
@@ -303,7 +305,6 @@ fn seeded_hostile_frames() {
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &key));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let honest = honest();
     let victim = RefCell::new(runtime.block_on(Victim::new()));
     let (sent, before, kept) = (Cell::new(0u64), Cell::new(0), Cell::new(0));
     runner
@@ -313,7 +314,7 @@ fn seeded_hostile_frames() {
             runtime.block_on(async {
                 victim.feed(no_lz4(&mut rng));
                 for number in 0..FRAMES {
-                    let (bytes, follows) = attack(&victim, &honest, &mut rng);
+                    let (bytes, follows) = attack(&victim, &mut rng);
                     let refused = victim.refused;
                     victim.feed(bytes);
                     // A body that was taken is followed by the next one.

@@ -198,7 +198,7 @@ impl Link {
                 let ticket = match envelope.kind {
                     Kind::Ask => {
                         let to = Try { session: terms.session, number: envelope.number };
-                        let Some(ticket) = self.serve(to, request.request_id(), terms.now) else {
+                        let Some(ticket) = self.serve(to, request.request_id(), terms.now)? else {
                             terms.credit.release(bytes);
                             return Ok(());
                         };
@@ -234,7 +234,7 @@ impl Link {
             Kind::Fence => {
                 let (agent, origin) = envelope::read_fence(envelope.content)?;
                 let to = Try { session: terms.session, number: envelope.number };
-                if let Some(ticket) = self.serve(to, None, terms.now) {
+                if let Some(ticket) = self.serve(to, None, terms.now)? {
                     self.node.receive_fence(agent, self.peer.as_str(), origin, ticket);
                 }
             }

@@ -14,6 +14,7 @@ use super::super::config::LinkConfig;
 use super::super::envelope::{self, Kind};
 use super::core::Refused;
 use super::dedup::{Asked, Dedup, Limits, Try};
+use super::violation::Violation;
 use super::{Link, REQUEST_OVERHEAD};
 
 /// The peer's asks.
@@ -64,17 +65,21 @@ impl Served {
 
 impl Link {
     /// Who is to be answered. `None` if the ask is not to be handed to its agent: it is answered already, or will be with another try.
+    /// A number that waits for its answer already is no ask's.
     pub(super) fn serve(
         self: &Arc<Self>,
         to: Try,
         id: Option<RequestId>,
         now: Millis,
-    ) -> Option<Arc<dyn Ticket>> {
+    ) -> Result<Option<Arc<dyn Ticket>>, Violation> {
         let ticket = |kind| {
             let cancelled = AtomicBool::new(false);
             Arc::new(Serving { link: self.clone(), kind, cancelled })
         };
         let mut served = self.served.lock();
+        if served.asks.contains_key(&to) {
+            return Err("a number in use".into());
+        }
         let serving_max = self.config.serving_max;
         let is_full = served.asks.len() >= serving_max;
         let (mut started, mut limit) = (None, serving_max);
@@ -94,27 +99,25 @@ impl Link {
         };
         match asked {
             Asked::New => {
-                let started = started?;
+                let Some(started) = started else { return Ok(None) };
                 served.asks.insert(to, Arc::downgrade(&started));
-                Some(started)
+                return Ok(Some(started));
             }
             Asked::Joined(before, serving) => {
                 served.asks.remove(&before);
                 served.asks.insert(to, serving);
-                None
             }
             Asked::Answered(answer) => {
                 drop(served);
                 self.repeat(to, &answer);
-                None
             }
             Asked::Full => {
                 drop(served);
                 let (queued, limit) = (limit as u64, limit as u64);
                 self.reply(to, Err(AgentError::Overloaded { queued, limit, shed_below_percent: None }));
-                None
             }
         }
+        Ok(None)
     }
 
     /// The asker of this try waits no more.
