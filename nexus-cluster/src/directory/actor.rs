@@ -1,13 +1,13 @@
 //! Directory: hands its core what happens, and carries out what it says.
 //!
 //! Supervised by `cluster.sup` as `permanent`. Owns nothing: core and readers' view belong to the [`Directory`], so a restart forgets
-//! nothing but the messages that wait. Requests and their answers do not even wait for it, as long as nothing else does: whoever brings them
+//! nothing but what waits for the actor: its requests are answered as of one that has stopped. Requests and their answers do not even wait for it, as long as nothing else does: whoever brings them
 //! takes the step, and a look-up at another node costs three changes of tasks less.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use nexus_actors::agent::AgentId;
 use nexus_actors::clock::Clock;
@@ -46,7 +46,9 @@ pub struct Directory {
 struct Inner {
     core: Mutex<Core>,
     view: View,
-    asked: Mutex<Asked>,
+    asked: AtomicU64,
+    /// Of the requests that the core knows.
+    ports: Mutex<BTreeMap<RequestId, Port>>,
     actor: Mutex<Option<ActorRef<DirectoryMsg>>>,
     /// What waits for the actor.
     queued: AtomicUsize,
@@ -57,11 +59,7 @@ struct Inner {
     listener: Arc<dyn Listener>,
 }
 
-#[derive(Default)]
-struct Asked {
-    next: RequestId,
-    ports: BTreeMap<RequestId, oneshot::Sender<Answer>>,
-}
+type Port = oneshot::Sender<Answer>;
 
 impl Directory {
     /// The directory of the node `me`. It works while its [child](Self::child) runs and knows a ring.
@@ -80,7 +78,8 @@ impl Directory {
             tick: config.retry / TICKS_PER_RETRY,
             core: Mutex::new(Core::new(me, config)),
             view: View::default(),
-            asked: Mutex::new(Asked::default()),
+            asked: AtomicU64::new(0),
+            ports: Mutex::default(),
             actor: Mutex::new(None),
             queued: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
@@ -170,7 +169,7 @@ impl Directory {
                 self.inner.lost.fetch_add(1, Ordering::Relaxed);
             }
             ControlEvent::Message { from, bytes } => match Message::decode(&bytes) {
-                Ok(message) if message.is_brief() => drop(self.step_now(Input::Message { from, message })),
+                Ok(message) if message.is_brief() => self.step_now(Input::Message { from, message }, None),
                 Ok(message) => self.cast(Input::Message { from, message }),
                 Err(error) => {
                     self.inner.lost.fetch_add(1, Ordering::Relaxed);
@@ -203,48 +202,33 @@ impl Directory {
             return Answer::Unavailable(Unavailable::Overloaded);
         }
         let (port, answer) = oneshot::channel();
-        let request = {
-            let mut asked = self.inner.asked.lock();
-            asked.next += 1;
-            let request = asked.next;
-            asked.ports.insert(request, port);
-            request
-        };
-        if !self.step_now(input(request)) {
-            self.inner.asked.lock().ports.remove(&request);
-            return Answer::Unavailable(Unavailable::Stopped);
-        }
-        // A port is dropped without an answer only when the directory stops.
+        let request = self.inner.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        self.step_now(input(request), Some((request, port)));
+        // A port is dropped without an answer only when the actor does not run, or ends.
         answer.await.unwrap_or(Answer::Unavailable(Unavailable::Stopped))
     }
 
     fn cast(&self, input: Input) {
-        self.send(input);
+        self.send(input, None);
     }
 
-    /// Takes the step here if the actor runs, nothing waits for it and nobody else takes one; else it is the actor's. `false` if that does
-    /// not run.
-    fn step_now(&self, input: Input) -> bool {
+    /// Takes the step here if the actor runs, nothing waits for it and nobody else takes one; else it is the actor's.
+    fn step_now(&self, input: Input, port: Option<(RequestId, Port)>) {
         let runs = |actor: &ActorRef<_>| actor.get_status() == ActorStatus::Running;
         let idle = self.inner.actor.lock().as_ref().is_some_and(runs)
             && self.inner.queued.load(Ordering::Acquire) == 0;
         match idle.then(|| self.inner.core.try_lock()).flatten() {
-            Some(core) => {
-                self.step_in(core, input);
-                true
-            }
-            None => self.send(input),
+            Some(core) => self.step_in(core, input, port),
+            None => self.send(input, port),
         }
     }
 
-    fn send(&self, input: Input) -> bool {
+    fn send(&self, input: Input, port: Option<(RequestId, Port)>) {
         let actor = self.inner.actor.lock().clone();
         self.inner.queued.fetch_add(1, Ordering::AcqRel);
-        let sent = actor.is_some_and(|actor| actor.cast(DirectoryMsg::Input(input)).is_ok());
-        if !sent {
+        if actor.is_none_or(|actor| actor.cast(DirectoryMsg::Input(input, port)).is_err()) {
             self.is_done();
         }
-        sent
     }
 
     /// One less waits. What was sent to the life before is not counted in this one.
@@ -253,16 +237,17 @@ impl Directory {
         let _ = self.inner.queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
-    fn step(&self, input: Input) {
+    fn step(&self, input: Input, port: Option<(RequestId, Port)>) {
         let ring_changed = matches!(input, Input::RingChanged(_));
-        self.step_in(self.inner.core.lock(), input);
+        self.step_in(self.inner.core.lock(), input, port);
         if ring_changed {
             self.inner.view.tidy();
         }
     }
 
     /// What follows from a step is done before the next step is taken; only news are told after it: whoever hears them may ask something.
-    fn step_in(&self, mut core: MutexGuard<'_, Core>, input: Input) {
+    fn step_in(&self, mut core: MutexGuard<'_, Core>, input: Input, port: Option<(RequestId, Port)>) {
+        self.inner.ports.lock().extend(port);
         let mut news = Vec::new();
         for effect in core.step(self.inner.clock.now(), input) {
             match effect {
@@ -273,7 +258,7 @@ impl Directory {
                     }
                 }
                 Effect::Answer { request, answer } => {
-                    if let Some(port) = self.inner.asked.lock().ports.remove(&request) {
+                    if let Some(port) = self.inner.ports.lock().remove(&request) {
                         // Fails only when nobody waits any more.
                         let _ = port.send(answer);
                     }
@@ -304,8 +289,8 @@ struct DirectoryActor;
 enum DirectoryMsg {
     /// Time to look at the clock.
     Tick,
-    /// Something has happened.
-    Input(Input),
+    /// Something has happened; a request comes with who is to be answered.
+    Input(Input, Option<(RequestId, Port)>),
 }
 
 impl ractor::Message for DirectoryMsg {}
@@ -321,6 +306,11 @@ impl Actor for DirectoryActor {
         directory: Directory,
     ) -> Result<Directory, ActorProcessingErr> {
         directory.inner.queued.store(0, Ordering::Relaxed);
+        {
+            // The actor may have ended within a step.
+            let core = directory.inner.core.lock();
+            directory.inner.ports.lock().retain(|request, _| core.is_asked(*request));
+        }
         *directory.inner.actor.lock() = Some(myself.clone());
         myself.send_after(directory.inner.tick, || DirectoryMsg::Tick);
         Ok(directory)
@@ -334,12 +324,12 @@ impl Actor for DirectoryActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             DirectoryMsg::Tick => {
-                directory.step(Input::Tick);
+                directory.step(Input::Tick, None);
                 // Runs out with the actor.
                 myself.send_after(directory.inner.tick, || DirectoryMsg::Tick);
             }
-            DirectoryMsg::Input(input) => {
-                directory.step(input);
+            DirectoryMsg::Input(input, port) => {
+                directory.step(input, port);
                 directory.is_done();
             }
         }
@@ -352,7 +342,7 @@ impl Actor for DirectoryActor {
         directory: &mut Directory,
     ) -> Result<(), ActorProcessingErr> {
         *directory.inner.actor.lock() = None;
-        directory.inner.asked.lock().ports.clear();
+        directory.inner.ports.lock().clear();
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ impl ControlLane for Lane {
     }
 }
 
-/// Keeps what it is told, and prefers the lower claim.
+/// Keeps what it is told, and prefers the lower claim; panics when it is told of orphans.
 #[derive(Default)]
 struct Heard(Mutex<Vec<News>>);
 
@@ -43,7 +43,9 @@ impl Listener for Heard {
         if let News::Merge { id, lower, .. } = &news {
             directory.judged(*id, Some(lower.node.name.clone()));
         }
+        let orphaned = matches!(news, News::Orphaned { .. });
         self.0.lock().push(news);
+        assert!(!orphaned, "told of orphans");
     }
 }
 
@@ -126,6 +128,26 @@ async fn both_sides_of_a_duplicate_are_told() {
     assert!(told(0, &event) || told(1, &event));
     assert_eq!(nodes[0].directory.lookup(id), Some(Whereabouts::Here));
     assert_eq!(nodes[1].directory.find(id).await, Ok(Some(winner)));
+}
+
+/// Goal: whoever waits for the actor is answered when that ends, and the next one forgets nothing. Method: it panics with requests behind.
+#[tokio::test(start_paused = true)]
+async fn requests_end_with_the_actor() {
+    let (_, nodes) = start(2).await;
+    let [a, b] = [0, 1].map(|n| nodes[n].directory.clone());
+    let ids = (0..20).map(|n| AgentId::of(&format!("agent/{n}")));
+    for id in ids.clone() {
+        assert_eq!(b.register(id, None).await, Ok(None));
+    }
+    let kept = AgentId::of("kept");
+    assert_eq!(a.register(kept, None).await, Ok(None));
+    a.ring_changed(ring(&nodes[..1]));
+    let answers = futures::future::join_all(ids.map(|id| a.find(id))).await;
+    assert!(answers.iter().all(|answer| *answer == Err(Unavailable::Stopped)), "{answers:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(nodes[0].heard.0.lock().iter().any(|news| matches!(news, News::Orphaned { .. })));
+    assert_eq!(a.find(kept).await, Ok(Some(nodes[0].id.clone())));
+    assert_eq!(a.find(AgentId::of("nobody")).await, Ok(None));
 }
 
 /// Goal: whoever asks is answered, also when nobody can. Method: a node cut off before it asks, and one without an actor.

@@ -51,8 +51,7 @@ impl Core {
     }
 
     pub(super) fn unregister(&mut self, now: Millis, id: AgentId) {
-        let pending = self.pending.iter().filter(|(_, pending)| pending.is_register_of(id));
-        let cancelled: Vec<RequestId> = pending.map(|(request, _)| *request).collect();
+        let cancelled: Vec<RequestId> = self.registering(id).collect();
         if self.local.get(id).is_none() && cancelled.is_empty() {
             return;
         }
@@ -96,7 +95,9 @@ impl Core {
             }
             return;
         }
-        if self.local.get(id).is_none_or(|stamp| stamp.epoch() != epoch) && !self.is_registering(id) {
+        if self.local.get(id).is_none_or(|stamp| stamp.epoch() != epoch)
+            && self.registering(id).next().is_none()
+        {
             // Answered too late: nobody lives here by that name.
             let _ = self.observe(now, epoch);
             self.send(from, Message::Unregister { id, epoch });
@@ -154,6 +155,11 @@ impl Core {
         }
     }
 
+    /// Whether the request is under way: it will be answered.
+    pub(super) fn is_asked(&self, request: RequestId) -> bool {
+        self.pending.contains_key(&request)
+    }
+
     /// Asks again what was not answered, and gives up what is too late.
     pub(super) fn expire_pending(&mut self, now: Millis) {
         let due = self.pending.iter().filter(|(_, pending)| pending.until <= now || pending.retry_at <= now);
@@ -194,6 +200,9 @@ impl Core {
         if self.pending.len() >= self.config.pending_max {
             return self.answer(request, Answer::Unavailable(Unavailable::Overloaded));
         }
+        if matches!(kind, Kind::Register { .. }) {
+            self.registering.insert((id, request));
+        }
         let until = now + self.config.timeout;
         self.pending.insert(request, Pending { id, kind, until, retry_at: now, attempts: 0 });
         self.attempt(now, request);
@@ -217,9 +226,7 @@ impl Core {
     }
 
     fn found(&mut self, now: Millis, request: RequestId, id: AgentId, place: u16) {
-        let node = self.node_at(place).clone();
-        self.pending.remove(&request);
-        self.answer(request, Answer::Found(node));
+        self.finish(request, Answer::Found(self.node_at(place).clone()));
         self.cache_answer(now, id, place);
     }
 
@@ -236,7 +243,9 @@ impl Core {
     }
 
     fn finish(&mut self, request: RequestId, answer: Answer) {
-        self.pending.remove(&request);
+        if let Some(pending) = self.pending.remove(&request) {
+            self.registering.remove(&(pending.id, request));
+        }
         self.answer(request, answer);
     }
 
@@ -246,13 +255,7 @@ impl Core {
         })
     }
 
-    fn is_registering(&self, id: AgentId) -> bool {
-        self.pending.values().any(|pending| pending.is_register_of(id))
-    }
-}
-
-impl Pending {
-    fn is_register_of(&self, id: AgentId) -> bool {
-        self.id == id && matches!(self.kind, Kind::Register { .. })
+    fn registering(&self, id: AgentId) -> impl Iterator<Item = RequestId> + '_ {
+        self.registering.range((id, 0)..=(id, RequestId::MAX)).map(|(_, request)| *request)
     }
 }

@@ -3,7 +3,7 @@
 //! The algorithm is told in the module above; here are the state and what drives it. `client.rs` asks for the node's own agents,
 //! `holder.rs` answers as one that holds entries, `repair.rs` compares with others, `heal.rs` decides duplicates.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use nexus_actors::agent::AgentId;
@@ -259,6 +259,8 @@ pub struct Core {
     pub(super) held: Table,
     pub(super) cache: Cache,
     pub(super) pending: BTreeMap<RequestId, Pending>,
+    /// Those of them that register.
+    pub(super) registering: BTreeSet<(AgentId, RequestId)>,
     pub(super) repair: Repair,
     pub(super) duels: BTreeMap<AgentId, Duel>,
     pub(super) effects: Vec<Effect>,
@@ -281,6 +283,7 @@ impl Core {
             local: Table::new(),
             held: Table::new(),
             pending: BTreeMap::new(),
+            registering: BTreeSet::new(),
             repair: Repair::default(),
             duels: BTreeMap::new(),
             effects: Vec::new(),
