@@ -11,6 +11,7 @@ mod boxes;
 mod browser;
 mod clients;
 mod cluster;
+mod cluster_homes;
 mod durable;
 mod faults;
 mod feeds;
