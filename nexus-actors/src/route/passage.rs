@@ -101,7 +101,12 @@ impl RouteTable {
             || self.halts.get(&key).is_some_and(|halt| halt.leads_to(cell))
     }
 
-    /// What is sent to the agent waits from now on. `None` if it is not here.
+    /// Whether the agent is between two places, or has come and is not whole yet.
+    pub(super) fn is_on_its_way(&self, id: AgentId) -> bool {
+        self.halts.contains_key(&id.get()) || self.merging.lock().contains(&id)
+    }
+
+    /// What is sent to the agent waits from now on. `None` if it is not here, or not whole yet.
     pub(super) fn halt_leaving(
         &self,
         id: AgentId,
@@ -110,6 +115,7 @@ impl RouteTable {
     ) -> Option<(Arc<Halt>, Left)> {
         let Entry::Occupied(entry) = self.routes.entry(id.get()) else { return None };
         let left = match entry.get() {
+            _ if self.merging.lock().contains(&id) => return None,
             // One that is not up for the first time yet may turn out to live elsewhere.
             Route::Local(cell) if cell.is_retired() || is_unclaimed(cell) => return None,
             Route::Local(cell) => {

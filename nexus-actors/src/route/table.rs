@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use parking_lot::Mutex;
 
 use super::halt::Halt;
 use super::live::Live;
@@ -60,6 +61,8 @@ pub(crate) struct RouteTable {
     pub(super) halts_open: AtomicUsize,
     /// Letters in these.
     pub(super) halted: Arc<AtomicU64>,
+    /// The agents that have come and are to take over what this node had of them: they do not leave again before they have.
+    pub(super) merging: Mutex<BTreeSet<AgentId>>,
     /// The local ones, for looks at all of them: sleepers cost such a look nothing.
     pub(super) live: Live,
 }

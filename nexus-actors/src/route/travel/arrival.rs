@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::super::halt::Halt;
 use super::super::passage::Before;
-use super::{Luggage, TravelError};
+use super::{Luggage, MERGES_MAX, TravelError, WAKE_PAUSE};
 use crate::agent::{AgentCell, AgentId, Family, Leaving, Record};
+use crate::error::AgentError;
 use crate::node::Node;
 
 /// An agent that is to arrive. If it is dropped, letters for the agent wait for ever: it is [activated](Self::activate) and
@@ -116,6 +117,9 @@ impl Arrival {
         if let Some(way) = way {
             self.node.fence(cell.id, &way).await;
         }
+        if matches!(self.before, Before::Asleep(_)) {
+            self.node.routes().merging.lock().insert(cell.id);
+        }
         self.node.routes().resume(&self.halt, cell);
         self.node.follow_groups(cell);
         if cell.set_leaving(Leaving::Ended, Leaving::No) {
@@ -125,10 +129,24 @@ impl Arrival {
             self.node.activate(&self.family, cell);
         }
         // Last: one that has ended meanwhile wakes for it.
-        if let Before::Asleep(record) = &self.before
-            && let Err(error) = self.node.absorb(&self.name, luggage_of(&self.family, record)).await
-        {
-            tracing::warn!(agent = %self.name, %error, "what this node had of it is lost");
+        if let Before::Asleep(record) = &self.before {
+            self.give(record).await;
+            self.node.routes().merging.lock().remove(&cell.id);
+        }
+    }
+
+    /// Gives the agent what this node had of it, again if it ends over that.
+    async fn give(&self, record: &Record) {
+        for attempt in 1.. {
+            match self.node.absorb(&self.name, luggage_of(&self.family, record)).await {
+                Ok(()) => return,
+                Err(AgentError::Stopped { .. }) if attempt < MERGES_MAX => {
+                    tokio::time::sleep(WAKE_PAUSE).await;
+                }
+                Err(error) => {
+                    return tracing::warn!(agent = %self.name, %error, "what this node had of it is lost");
+                }
+            }
         }
     }
 

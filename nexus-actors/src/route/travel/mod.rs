@@ -51,6 +51,8 @@ const TURN: usize = 256;
 /// How often and how long is waited for an agent to wake that is to take another's state.
 const WAKE_PAUSE: Duration = Duration::from_millis(20);
 const WAKE_PAUSES: usize = 250;
+/// How often an agent that has come and ends over it is given what this node had of it.
+const MERGES_MAX: usize = 8;
 
 /// What an agent brings along.
 #[derive(Clone, PartialEq, Eq)]
@@ -143,8 +145,7 @@ impl Node {
         }
         let limit = u64::from(family.template.inbox.max(1));
         let Some((halt, left)) = self.routes().halt_leaving(id, limit, sender) else {
-            let halted = self.routes().halt(id).is_some();
-            return Err(if halted {
+            return Err(if self.routes().is_on_its_way(id) {
                 TravelError::OnItsWay(name.clone())
             } else {
                 TravelError::NotHere(name.clone())

@@ -13,6 +13,9 @@ use nexus_cluster::NodeId;
 use super::{End, Invariant, named};
 use crate::chronicle::{Activation, ActivationId, Chronicle, MessageId};
 
+/// How long after a loss that is handled which had waited for the node that is lost.
+const RELEASED_WITHIN: Duration = Duration::from_millis(50);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Order;
@@ -42,8 +45,10 @@ impl Invariant for Order {
             let overtaken = before.iter().find(|(other, (earlier, handled_at))| {
                 let sent_at = chronicle.messages[*earlier as usize].at;
                 let lost = |(node, lost): &(NodeId, Duration)| {
-                    let waited = || (message.at..=at).contains(lost) && came_from(node, activation);
-                    (sent_at..=message.at).contains(lost) || waited()
+                    // Until then it waited for what had gone by way of that node: one that had the agent, or passed on what came for it.
+                    let waited = (message.at..=at).contains(lost);
+                    let released = || at - *lost <= RELEASED_WITHIN || came_from(node, activation);
+                    (sent_at..=message.at).contains(lost) || (waited && released())
                 };
                 *handled_at > at
                     && !chronicle.lives[message.sender].losses.iter().any(lost)
