@@ -14,6 +14,7 @@ use crate::agent::{
 };
 use crate::clock::Clock;
 use crate::node::{DeclareError, Node, NodeConfig};
+use crate::route::travel::TravelError;
 use crate::route::{DeadLetterReason, GroupSpec, balance};
 use crate::store::Persist;
 use crate::supervision::{ChildRules, Root, SupervisorEnv, SupervisorSpec};
@@ -80,6 +81,10 @@ impl Durable for Sleeper {
             return Err("a nightmare".into());
         }
         Ok(state)
+    }
+
+    fn merge(state: &mut Sleep, other: Sleep) {
+        state.count += other.count;
     }
 }
 
@@ -303,4 +308,35 @@ async fn naps_under_fire_lose_nothing() {
     tree.until("all is counted", |node| node.tally().queued == 0).await;
     tree.balanced();
     assert_eq!(tree.node.dead_letters().total(), 0);
+}
+
+/// Goal: an agent that comes where an older one of it sleeps takes over what that had before it leaves again. Method: one comes with the
+/// state of another, and is to leave at every moment until it does.
+#[tokio::test(start_paused = true)]
+async fn who_has_come_is_whole_before_it_leaves() {
+    let tree = tree().await;
+    for expected in 1..=10 {
+        assert_eq!(tree.count("f/other").await, expected);
+    }
+    assert_eq!((tree.count("f/a").await, tree.count("f/a").await), (1, 2));
+    let (_departure, left) = tree.node.depart(&"f/other".into(), true).unwrap();
+    let luggage = left.await.unwrap().unwrap().expect("it is durable");
+    tree.until("it sleeps", |node| node.dormant_count() == 1).await;
+
+    let name = "f/a".into();
+    let mut arrival = tree.node.expect(&name, "sleeper", "elsewhere").unwrap();
+    arrival.store(&luggage).await.unwrap();
+    arrival.activate();
+    let joined = tokio::spawn(arrival.join());
+    let (_departure, left) = loop {
+        match tree.node.depart(&name, true) {
+            Ok(leaving) => break leaving,
+            Err(error) => assert_eq!(error, TravelError::OnItsWay(name.clone())),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    joined.await.unwrap();
+    let brought = left.await.unwrap().unwrap().expect("it is durable");
+    let state: Sleep = Payload::from_msgpack(brought.state).decode().unwrap();
+    assert_eq!(state.count, 12);
 }
