@@ -3,7 +3,7 @@
 use super::cell::AgentCell;
 use super::inbox::{Letter, Letters};
 use super::message::Request;
-use super::reply::Fate;
+use super::reply::{Answer, Fate};
 use crate::error::AgentError;
 use crate::route::{DeadLetterReason, DeadLetters};
 
@@ -87,15 +87,19 @@ impl<'a> Batch<'a> {
     #[inline]
     pub(crate) fn completed(&mut self) {
         self.handling = false;
-        let done = self.letters.pop_front();
+        let Some(done) = self.letters.pop_front() else { return };
         if self.from_inbox {
             if self.unsettles {
-                self.unsettled.extend(done);
+                self.unsettled.push_back(done);
                 return;
             }
             self.cell.processed();
         } else {
             self.cell.direct(true);
+        }
+        if matches!(done.answer, Answer::Nobody) {
+            // There is nothing to drop, which costs a call to find out otherwise.
+            std::mem::forget(done.answer);
         }
     }
 

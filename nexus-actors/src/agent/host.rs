@@ -459,7 +459,7 @@ where
             out_of_turn(state, batch, standing);
             return Ok(true);
         }
-        let asked = answer.is_wanted();
+        let asked = answer.is_asked();
         let reply = if asked {
             state.fate.begin();
             let default = (request.operation == Operation::Query && !request.payload.is_empty())

@@ -105,9 +105,10 @@ impl ReplyPort {
     }
 
     /// Whether an answer would reach somebody: `false` for a request that was only sent and for an asker that gave up.
+    #[inline]
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.to.is_wanted()
+        self.to.is_asked() && self.to.is_wanted()
     }
 
     /// Answers. [`AgentError::NotFound`] becomes the query's default where it brought one. An asker that has given up is no
@@ -154,11 +155,12 @@ impl From<RpcReplyPort<Reply>> for ReplyPort {
 }
 
 impl Drop for ReplyPort {
+    #[inline]
     fn drop(&mut self) {
-        let answer = self.to.take();
-        if matches!(answer, Answer::Nobody) {
+        if !self.to.is_asked() {
             return;
         }
+        let answer = self.to.take();
         match self.fate.take() {
             Some(fate) => fate.orphan(answer),
             None => answer.send(Err(AgentError::NoReply)),
@@ -202,8 +204,13 @@ impl Answer {
         }
     }
 
-    /// Whether somebody waits.
+    /// Whether somebody asked, who may have stopped waiting.
     #[inline]
+    pub(crate) const fn is_asked(&self) -> bool {
+        !matches!(self, Self::Nobody | Self::Delivered(_))
+    }
+
+    /// Whether somebody waits.
     pub(crate) fn is_wanted(&self) -> bool {
         match self {
             Self::Nobody | Self::Delivered(_) => false,
@@ -218,7 +225,7 @@ impl Answer {
     /// Whether somebody asked and then stopped waiting.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
-        !matches!(self, Self::Nobody | Self::Delivered(_)) && !self.is_wanted()
+        self.is_asked() && !self.is_wanted()
     }
 
     /// The same for a port: a behavior may keep it for long, and the letter it came with is no more.
