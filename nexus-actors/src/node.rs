@@ -299,6 +299,12 @@ impl Node {
         self.routes().contains(target.id()) || self.routes().present(target.id()).is_some()
     }
 
+    /// Whether this node knows an agent of this name: it is here, or one of its families makes it.
+    #[must_use]
+    pub fn declares(&self, name: &str) -> bool {
+        self.has_agent(name) || self.family_of(name).is_some()
+    }
+
     /// All agents that have an inbox, that is all but the dormant ones, sorted by name.
     #[must_use]
     pub fn agents(&self) -> Vec<AgentOverview> {

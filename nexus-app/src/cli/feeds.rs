@@ -9,6 +9,9 @@ use super::output::{Cell, Column, Table, Tone, count, number, rate, text};
 use super::{Context, Outcome, agents::alarming};
 
 /// List feeds with their progress
+///
+/// READ is how much of the source has been read, ahead of what is due; REQUESTS is how many agents have handled. Where several nodes of one cluster run on this machine,
+/// any of them answers.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  nexus feeds\n  nexus feeds -o json")]
 pub(crate) struct FeedsArgs {
@@ -17,7 +20,7 @@ pub(crate) struct FeedsArgs {
 }
 
 pub(crate) fn run(args: &FeedsArgs, context: &mut Context<'_>) -> Outcome {
-    let answer = args.connection.client(context.environment)?.get("/debug/feeds", &[])?;
+    let answer = args.connection.client_of_cluster(context.environment)?.get("/debug/feeds", &[])?;
     if context.out.is_json() {
         context.out.json(&answer)?;
         return Ok(Exit::Ok);
@@ -81,7 +84,7 @@ fn table(feeds: &[Value]) -> Table {
     let mut table = Table::new([
         Column::left("NAME"),
         Column::left("STATE"),
-        Column::right("DONE"),
+        Column::right("READ"),
         Column::right("RECORDS"),
         Column::right("PER SECOND"),
         Column::right("REQUESTS"),

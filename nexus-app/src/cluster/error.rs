@@ -2,7 +2,7 @@
 
 use nexus_cluster::NodeNameError;
 use nexus_cluster::system::ClusterError;
-use nexus_cluster::transport::cluster::CarrierError;
+use nexus_cluster::transport::cluster::{CarrierError, ClusterConfigError};
 use thiserror::Error;
 
 /// Nothing of the cluster was started.
@@ -16,6 +16,14 @@ pub enum ClusterStartError {
     NoCookie {
         /// Where it was looked for.
         variable: String,
+    },
+    /// The secret is too easy to guess.
+    #[error("{variable} (cluster.cookie_env): {error}")]
+    Cookie {
+        /// Where it comes from.
+        variable: String,
+        /// What is wrong with it.
+        error: ClusterConfigError,
     },
     /// The node's name cannot be told to others.
     #[error("cluster: node.name: {0}")]

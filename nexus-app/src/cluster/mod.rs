@@ -20,9 +20,10 @@ use nexus_actors::Node;
 use nexus_actors::clock::Millis;
 use nexus_actors::supervision::{ChildSpec, SupervisorSpec};
 use nexus_cluster::membership::Metadata;
-use nexus_cluster::system::{Cluster, ClusterSetup, Placements, Standing};
+use nexus_cluster::system::{Cluster, ClusterError, ClusterSetup, Placements, Standing};
 use nexus_cluster::transport::cluster::{
-    ClusterCarrier, ClusterConfig as CarrierConfig, Cookie, Security, TlsFiles, VERSIONS,
+    CarrierError, ClusterCarrier, ClusterConfig as CarrierConfig, ClusterConfigError, Cookie, Security,
+    TlsFiles, VERSIONS,
 };
 use nexus_cluster::transport::{Carrier as _, Delays};
 use nexus_cluster::{NodeId, NodeName};
@@ -96,7 +97,12 @@ impl Clustered {
             made = Some(carrier.clone());
             Ok(Arc::new(carrier))
         });
-        let cluster = cluster.map_err(ClusterStartError::Parts)?;
+        let cluster = cluster.map_err(|error| match error {
+            ClusterError::Carrier(CarrierError::Config(error @ ClusterConfigError::CookieShort { .. })) => {
+                ClusterStartError::Cookie { variable: config.cookie_env.clone(), error }
+            }
+            error => ClusterStartError::Parts(error),
+        })?;
         let carrier = made.expect("a cluster has asked for its carrier");
         let delays = Delays::new(cluster.gateway());
         let trouble = Arc::default();

@@ -74,6 +74,7 @@ fn three_processes_are_one_system() {
     drains_one(&cluster, &endpoints);
     let homes: Vec<_> = (0..COUNT).map(|number| home(&endpoints[0], number).unwrap()).collect();
     loses_one(&cluster, &homes);
+    drains_none(&cluster);
 
     let running = cluster.running();
     assert_eq!(running.len(), 2);
@@ -123,6 +124,23 @@ fn drains_one(cluster: &LocalCluster, endpoints: &[Endpoint]) {
     assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "air-3 takes agents again"), "{ended:?}");
     let nobody = nexus(&["drain", "air-9"]);
     assert!(nobody.code == Some(1) && nobody.stderr.contains("no member is called `air-9`"), "{nobody:?}");
+    let nowhere = nexus(&["where", "nobody/1"]);
+    assert!(nowhere.code == Some(1) && nowhere.stderr.contains("nobody/1"), "{nowhere:?}");
+    assert!(nexus(&["links"]).stdout.contains("air-1: listening"));
+}
+
+/// Drains that cannot be: of a node that is down, and of the last one that takes agents.
+fn drains_none(cluster: &LocalCluster) {
+    let nexus = |arguments: &[&str]| {
+        let mut command = cluster.sandbox.command(nexus_binary!());
+        Process::spawn(command.args(arguments)).wait(AGREE_MAX)
+    };
+    let down = nexus(&["drain", "air-2", "--node", "air-1"]);
+    assert!(down.code == Some(1) && down.stderr.contains("no member any more: it is down"), "{down:?}");
+    let ended = nexus(&["drain", "air-3", "--node", "air-1"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let last = nexus(&["drain", "air-1", "--node", "air-1"]);
+    assert!(last.code == Some(1) && last.stderr.contains("nobody takes the agents of `air-1`"), "{last:?}");
 }
 
 fn loses_one(cluster: &LocalCluster, homes: &[String]) {

@@ -92,7 +92,7 @@ pub enum LegStatus {
 /// One leg: a flight of this aircraft, and how far it has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {
-    /// The flight's record as last received.
+    /// The flight's record as last received, with what was known of its departure.
     pub flight: Flight,
     /// Where it stands.
     pub status: LegStatus,
@@ -162,13 +162,18 @@ impl AircraftState {
         self.keep(flight, LegStatus::Departed);
     }
 
-    fn on_arrival(&mut self, flight: Flight) {
+    fn on_arrival(&mut self, mut flight: Flight) {
         self.arrived += 1;
         self.air_minutes += u64::from(flight.air_time.unwrap_or(0));
         self.miles += u64::from(flight.distance);
         self.position = Some(Position::At(flight.dest.clone()));
         match self.recent.iter_mut().rfind(|leg| leg.is_of(&flight)) {
-            Some(leg) => *leg = Leg { flight, status: LegStatus::Arrived },
+            Some(leg) => {
+                // Who sends word of an arrival need not know how it left.
+                flight.dep_time = flight.dep_time.or(leg.flight.dep_time);
+                flight.dep_delay = flight.dep_delay.or(leg.flight.dep_delay);
+                *leg = Leg { flight, status: LegStatus::Arrived };
+            }
             // It left before a restart, or too many legs ago.
             None => self.keep(flight, LegStatus::Arrived),
         }
@@ -279,7 +284,7 @@ mod tests {
         act(&mut n14228, "departure", json!({ "dep_time": 1430 }));
         assert_eq!(asked(&n14228, "position"), json!("en route to IAH"));
         assert_eq!(asked(&n14228, "miles"), json!(0));
-        act(&mut n14228, "arrival", json!({ "dep_time": 1430, "arr_time": 1440 }));
+        act(&mut n14228, "arrival", json!({ "dep_time": null, "dep_delay": null, "arr_time": 1440 }));
         assert_eq!(asked(&n14228, "position"), json!("IAH"));
         act(&mut n14228, "cancelled", json!({ "date": "2013-1-8", "dep_time": null, "arr_time": null }));
         assert_eq!(asked(&n14228, "position"), json!("IAH"), "a cancelled flight moves nothing");

@@ -1,5 +1,6 @@
 //! `nexus drain`: all agents move off a node.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use super::super::{CliError, Context, Outcome};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
+/// Agents that are named with a reason.
+const NAMED: usize = 5;
 
 /// Move all agents off a node, so that it can be stopped without a loss
 ///
@@ -57,8 +60,7 @@ pub(crate) fn drain(args: &DrainArgs, context: &mut Context<'_>) -> Outcome {
     if context.out.is_json() {
         context.out.json(&end)?;
     } else {
-        for (agent, why) in end["reasons"].as_object().into_iter().flatten() {
-            let line = format!("stays: {}: {}", clean(agent), clean(why.as_str().unwrap_or_default()));
+        for line in stays(&end) {
             let line = context.out.tone(Tone::Warn, &line);
             context.out.line(&line)?;
         }
@@ -103,9 +105,58 @@ fn words(view: &Value) -> String {
     )
 }
 
+/// Who stays, by the reasons, and what to do.
+fn stays(end: &Value) -> Vec<String> {
+    let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (agent, why) in end["reasons"].as_object().into_iter().flatten() {
+        let why = clean(why.as_str().unwrap_or_default()).replace(&format!("`{agent}`"), "it");
+        by_reason.entry(why).or_default().push(clean(agent));
+    }
+    let mut lines: Vec<_> = by_reason
+        .iter()
+        .map(|(why, agents)| {
+            let named = agents.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            match agents.len().checked_sub(NAMED).filter(|more| *more > 0) {
+                Some(more) => format!("stay: {why}: {named} and {} more", count(more as u64)),
+                None => format!("stay: {why}: {named}"),
+            }
+        })
+        .collect();
+    let listed: usize = by_reason.values().map(Vec::len).sum();
+    let unlisted = number(end, "failed").saturating_sub(listed as u64);
+    if unlisted > 0 {
+        lines.push(format!("{} more stay, whose reasons are not known here", count(unlisted)));
+    }
+    if !lines.is_empty() {
+        lines.push(format!("it takes no agents until `nexus drain {} --undo`", text(end, "node")));
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: reasons are told once, and what is not listed is counted.
+    #[test]
+    fn reasons_for_people() {
+        let mut reasons = serde_json::Map::new();
+        for number in 0..7 {
+            reasons.insert(format!("box/{number}"), json!(format!("`box/{number}` has no place")));
+        }
+        reasons.insert("tower".into(), json!("`tower` is declared one by one"));
+        let end = json!({ "node": "air-2", "failed": 10, "reasons": reasons });
+        assert_eq!(
+            stays(&end),
+            [
+                "stay: it has no place: box/0, box/1, box/2, box/3, box/4 and 2 more",
+                "stay: it is declared one by one: tower",
+                "2 more stay, whose reasons are not known here",
+                "it takes no agents until `nexus drain air-2 --undo`",
+            ]
+        );
+        assert!(stays(&json!({ "node": "air-2", "failed": 0, "reasons": {} })).is_empty());
+    }
 
     #[test]
     fn progress_for_people() {

@@ -12,11 +12,13 @@ use super::list;
 /// Show what goes between a node and the others: rates, delays, queues, and who was refused
 ///
 /// DELAY is the way there and back, smoothed. QUEUED waits to be sent; UNACKED was sent and is not acknowledged; ASKS wait for the other's
-/// answer. Below, streams that did not become connections, by reason.
+/// answer. Below, whose links these are, and streams that did not become connections, by reason. Where several nodes of one cluster run on
+/// this machine, the first of them answers: --node names another.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  nexus links --node air-1
+  nexus links
+  nexus links --node air-2
   nexus links --node air-1 -o json | jq .handshakes.refused")]
 pub(crate) struct LinksArgs {
     #[command(flatten)]
@@ -24,7 +26,7 @@ pub(crate) struct LinksArgs {
 }
 
 pub(crate) fn run(args: &LinksArgs, context: &mut Context<'_>) -> Outcome {
-    let answer = args.connection.client(context.environment)?.get("/cluster/links", &[])?;
+    let answer = args.connection.client_of_cluster(context.environment)?.get("/cluster/links", &[])?;
     if context.out.is_json() {
         context.out.json(&answer)?;
         return Ok(Exit::Ok);

@@ -12,7 +12,7 @@ use super::list;
 /// Show the cluster's nodes as one of them sees them
 ///
 /// `alive`; `suspect` while a node does not answer and may defend itself; `down`; `left` if it went on purpose. Agents are what each node
-/// told last. Where several nodes of one cluster run on this machine, any of them answers.
+/// told last, some seconds ago. VERSION is that of \[cluster\], or the release of Nexus where a node has none. Where several nodes of one cluster run on this machine, any of them answers.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -76,7 +76,11 @@ fn table(answer: &Value) -> Table {
             agents.into(),
             text(member, "address").into(),
             text(member, "debug").into(),
-            text(member, "version").into(),
+            match text(member, "version") {
+                version if version.is_empty() => text(member, "nexus"),
+                version => version,
+            }
+            .into(),
         ]);
     }
     table
@@ -94,7 +98,8 @@ mod tests {
         let member = |name: &str, state: &str, agents: Option<u64>, connected: bool| {
             json!({
                 "name": name, "me": name == "air-1", "state": state, "connected": connected, "zone": "east", "weight": 1.0,
-                "agents": agents, "address": "10.0.0.1:7072", "debug": agents.map(|_| "http://10.0.0.1:7070"), "version": "",
+                "agents": agents, "address": "10.0.0.1:7072", "debug": agents.map(|_| "http://10.0.0.1:7070"), "version": if name == "air-2" { "7" } else { "" },
+                "nexus": agents.map(|_| "0.1.0"),
             })
         };
         let answer = json!({ "members": [

@@ -153,7 +153,7 @@ fn look(state: &DebugState, asked: &Asked) -> Result<TreePage, Problem> {
 pub(crate) fn nothing_at(path: &str) -> Problem {
     let path: String = path.chars().take(300).collect();
     Problem::new(StatusCode::NOT_FOUND, "unknown_path", format!("nothing in the tree has the path `{path}`"))
-        .remedy("GET /debug/tree shows the paths there are")
+        .remedy("`nexus tree` (GET /debug/tree) shows the paths there are")
 }
 
 /// A node whose children are still to be looked at.

@@ -75,7 +75,7 @@ pub(crate) async fn join(
             let trouble = clustered.trouble().unwrap_or_else(|| "nothing was heard of it".to_owned());
             let detail = format!("whoever is at {address} is no member yet: {trouble}");
             return Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "not_joined", detail)
-                .remedy("the node goes on trying; GET /cluster/links counts refusals by reason"));
+                .remedy("the node goes on trying while it runs; `nexus links` (GET /cluster/links) counts refusals by reason"));
         }
         tokio::time::sleep(LOOK).await;
     }

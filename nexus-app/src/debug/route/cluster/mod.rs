@@ -49,7 +49,7 @@ pub(crate) async fn elsewhere(state: &DebugState, name: &str) -> Result<Option<N
 fn nobody_answers(why: &dyn std::fmt::Display) -> Problem {
     let detail = format!("nobody who could know has answered: {why}");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "whereabouts_unknown", detail)
-        .remedy("try again; GET /cluster/members shows who is in reach")
+        .remedy("try again; `nexus members` (GET /cluster/members) shows who is in reach")
 }
 
 /// A part of the assembly is being started anew.

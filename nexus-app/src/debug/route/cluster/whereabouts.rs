@@ -44,7 +44,7 @@ pub(crate) struct WhereView {
     (status = 200, description = "Where it is", body = WhereView),
     (status = 400, description = "A bad name", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 401, description = "No or a wrong token", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 404, description = "The node is alone and has no such agent", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "There is no such agent, and no family makes it", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nobody who could know has answered", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn whereabouts(
     State(state): State<DebugState>,
@@ -55,8 +55,8 @@ pub(crate) async fn whereabouts(
     params.finish()?;
     let (node, name) = (state.node(), agent_name(&name)?);
     let id = AgentId::of(name);
+    let unknown = || nexus_actors::AgentError::UnknownAgent { name: name.to_owned() };
     let Some(clustered) = state.sources().cluster.as_ref() else {
-        let unknown = || nexus_actors::AgentError::UnknownAgent { name: name.to_owned() };
         node.agent(name).ok_or_else(unknown)?;
         let me = node.name().to_string();
         return Ok(Json(WhereView {
@@ -76,6 +76,10 @@ pub(crate) async fn whereabouts(
         Ok(Err(error)) => return Err(nobody_answers(&error)),
         Err(_) => return Err(nobody_answers(&"it took too long")),
     };
+    if found.is_none() && !node.declares(name) {
+        // All nodes have the same families.
+        return Err(unknown().into());
+    }
     let ring = cluster.ring();
     let mut holders = ring
         .preference_list(id, 1 + clustered.config().directory().successors)
