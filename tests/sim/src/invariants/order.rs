@@ -14,7 +14,7 @@ use super::{End, Invariant, named};
 use crate::chronicle::{Activation, ActivationId, Chronicle, MessageId};
 
 /// How long after a loss that is handled which had waited for the node that is lost.
-const RELEASED_WITHIN: Duration = Duration::from_millis(50);
+const RELEASED_WITHIN: Duration = Duration::from_millis(2);
 
 /// See the module.
 #[derive(Debug)]

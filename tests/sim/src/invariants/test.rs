@@ -175,6 +175,11 @@ fn messages_are_watched() {
         })
     };
     assert_eq!(lost(2, 22), [""; 0], "the later one may have waited for the home that was lost");
+    assert_eq!(
+        lost(1, 24),
+        [""; 0],
+        "it is handled as the node is lost, which may have passed on what came for the agent"
+    );
     assert_eq!([lost(1, 22), lost(2, 27)], [["order"], ["order"]]);
     let forgotten = |_: &mut Chronicle, end: &mut End| {
         for last in end.nodes.values_mut() {
