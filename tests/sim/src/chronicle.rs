@@ -96,6 +96,8 @@ pub struct Message {
     pub heard_at: Option<Duration>,
     /// Who handled it, and when.
     pub handled: Vec<(ActivationId, Duration)>,
+    /// Between which lives it has gone, each once.
+    pub hops: Vec<(LifeId, LifeId)>,
 }
 
 /// One start of an agent's actor.
@@ -269,8 +271,22 @@ impl Chronicle {
             heard: Heard::Nothing,
             heard_at: None,
             handled: Vec::new(),
+            hops: Vec::new(),
         });
         id
+    }
+
+    /// Messages have come from one node to another.
+    pub fn crosses(&mut self, from: &NodeName, to: &NodeName, ids: impl IntoIterator<Item = MessageId>) {
+        let running = |name: &NodeName| self.lives.iter().rposition(|life| life.id.name == *name);
+        let (Some(from), Some(to)) = (running(from), running(to)) else { return };
+        for id in ids {
+            if let Some(message) = self.messages.get_mut(id as usize)
+                && !message.hops.contains(&(from, to))
+            {
+                message.hops.push((from, to));
+            }
+        }
     }
 
     /// Its sender has heard what became of it.

@@ -4,9 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use nexus_actors::agent::{Payload, Request};
 use nexus_actors::rng::Rng;
 use nexus_actors::{AgentError, Node};
+use nexus_cluster::transport::reader::Reader;
+use nexus_cluster::transport::{envelope, frame};
 use rand::Rng as _;
 use tokio::task::JoinSet;
 
@@ -80,6 +83,18 @@ pub fn message_of(key: &str, payload: &Payload) -> Option<MessageId> {
         PAUSE => payload.decode::<(MessageId, u64)>().ok().map(|(id, _)| id),
         _ => None,
     }
+}
+
+/// The messages of this workload in a frame of the data lane. None of them is so large that it goes in parts.
+#[must_use]
+pub fn messages_in(frame: &[u8]) -> Vec<MessageId> {
+    let frame = frame::decode(&Bytes::copy_from_slice(frame), usize::MAX).expect("simulated networks do not falsify");
+    let mut reader = Reader::new(&frame.body);
+    let letters = envelope::decode(&frame.body, Duration::ZERO)
+        .flatten()
+        .filter(|envelope| matches!(envelope.kind, envelope::Kind::Tell | envelope::Kind::Ask));
+    let requests = letters.filter_map(|letter| reader.request(letter.content).ok());
+    requests.filter_map(|(_, request)| message_of(&request.key, &request.payload)).collect()
 }
 
 fn sends(life: LifeId, agent: &Arc<str>, kind: Kind) -> MessageId {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nexus_actors::agent::AgentId;
 use nexus_actors::rng::{Rng, Seed};
 use nexus_cluster::NodeName;
+use nexus_cluster::transport::Lane;
 use nexus_cluster::transport::sim::{Faults, Network, Traffic};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::chronicle::{self, Chronicle, note};
 use crate::disk::SimDisk;
 use crate::invariants::{End, Judge, Look, SETTLED, Survey, Violation};
+use crate::load::messages_in;
 use crate::plan::{Fault, Place, Plan};
 use crate::site::{Ground, Site, address, agents};
 use crate::trace::Trace;
@@ -332,6 +334,9 @@ fn trace_traffic(traffic: Traffic<'_>) {
         }
         Traffic::Arrives { from, to, lane, bytes } => {
             note(format_args!("{from} to {to} {lane:?} {} bytes {:016x}", bytes.len(), xxh3_64(bytes)));
+            if lane == Lane::Data {
+                chronicle::with(|chronicle| chronicle.crosses(from, to, messages_in(bytes)));
+            }
         }
     }
 }

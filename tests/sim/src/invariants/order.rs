@@ -2,19 +2,14 @@
 //!
 //! While an agent lives on both sides of a partition, each of the two has an order of its own; and when they become one, what was sent to
 //! the one that ends follows. Where one of two nodes gives the other one up as lost, what had gone from one to the other may be handled
-//! after what was sent later, and after what waited behind it until then: the fence by way of a home that is lost is not waited for.
+//! after what was sent later: that need not wait for it any more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexus_cluster::NodeId;
-
 use super::{End, Invariant, named};
-use crate::chronicle::{Activation, ActivationId, Chronicle, MessageId};
-
-/// How long after a loss that is handled which had waited for the node that is lost.
-const RELEASED_WITHIN: Duration = Duration::from_millis(2);
+use crate::chronicle::{Activation, ActivationId, Chronicle, LifeId, Message, MessageId};
 
 /// See the module.
 #[derive(Debug)]
@@ -31,31 +26,19 @@ impl Invariant for Order {
             let times = doubled.get(agent).into_iter().flatten();
             times.into_iter().any(|(began, ended)| *began <= until && from <= *ended)
         };
-        let came_from = |node: &NodeId, activation: ActivationId| {
-            let Activation { agent, life, from, .. } = &chronicle.activations[activation];
-            let before = chronicle.activations.iter().filter(|one| one.agent == *agent && one.from <= *from);
-            before.map(|one| one.life).any(|there| there != *life && chronicle.lives[there].id == *node)
-        };
-        // The last message of each pair that an activation has handled so far, in the order in which they were sent.
-        let mut last: BTreeMap<_, BTreeMap<ActivationId, (MessageId, Duration)>> = BTreeMap::new();
+        // What has been handled of each pair, in the order in which it was sent.
+        let mut pairs: BTreeMap<_, Vec<(MessageId, &Message, ActivationId, Duration)>> = BTreeMap::new();
         let mut wrong = Vec::new();
         for (id, message) in (0..).zip(&chronicle.messages) {
             let Some(&(activation, at)) = message.handled.first() else { continue };
-            let before = last.entry((message.sender, &message.agent)).or_default();
-            let overtaken = before.iter().find(|(other, (earlier, handled_at))| {
-                let sent_at = chronicle.messages[*earlier as usize].at;
-                let lost = |(node, lost): &(NodeId, Duration)| {
-                    // Until then it waited for what had gone by way of that node: one that had the agent, or passed on what came for it.
-                    let waited = (message.at..=at).contains(lost);
-                    let released = || at - *lost <= RELEASED_WITHIN || came_from(node, activation);
-                    (sent_at..=message.at).contains(lost) || (waited && released())
-                };
+            let before = pairs.entry((message.sender, &message.agent)).or_default();
+            let overtaken = before.iter().find(|(_, earlier, other, handled_at)| {
                 *handled_at > at
-                    && !chronicle.lives[message.sender].losses.iter().any(lost)
-                    && !live_at_once(&chronicle.activations[**other], &chronicle.activations[activation])
-                    && !was_doubled(&message.agent, sent_at, *handled_at)
+                    && !lost_its_way(chronicle, earlier, at)
+                    && !live_at_once(&chronicle.activations[*other], &chronicle.activations[activation])
+                    && !was_doubled(&message.agent, earlier.at, *handled_at)
             });
-            if let Some((other, (earlier, handled_at))) = overtaken {
+            if let Some((earlier, _, other, handled_at)) = overtaken {
                 let on =
                     |activation: ActivationId| &chronicle.lives[chronicle.activations[activation].life].name;
                 wrong.push(format!(
@@ -68,13 +51,20 @@ impl Invariant for Order {
                     at.as_secs_f64(),
                 ));
             }
-            let latest = before.entry(activation).or_insert((id, at));
-            if at >= latest.1 {
-                *latest = (id, at);
-            }
+            before.push((id, message, activation, at));
         }
         named(&wrong)
     }
+}
+
+/// Whether one of two nodes between which `message` has gone had given the other one up since it was sent, until then.
+fn lost_its_way(chronicle: &Chronicle, message: &Message, until: Duration) -> bool {
+    let lost = |(from, to): &(LifeId, LifeId)| {
+        let other = &chronicle.lives[*to].id;
+        let losses = &chronicle.lives[*from].losses;
+        losses.iter().any(|(node, at)| node == other && (message.at..=until).contains(at))
+    };
+    message.hops.iter().any(lost)
 }
 
 fn end_of(activation: &Activation) -> Duration {

@@ -157,30 +157,24 @@ fn messages_are_watched() {
         chronicle.messages[0].heard_at = chronicle.messages[1].heard_at;
     });
     assert_eq!(swapped, ["order"]);
-    // The agent has come from `n2`. Both were sent before `n0` lost a node, and handled after that.
+    // The earlier one has gone by way of `n2`. Both were sent before `n0` lost a node, and handled after that.
     let lost = |whom: Place, when: u64| {
         fires(|chronicle, _| {
             let home = Life { id: node(2), books: Books::default(), ..chronicle.lives[1].clone() };
-            let first = chronicle.activations[0].clone();
-            let before =
-                Activation { life: 2, until: Some(first.from), has: Vec::new(), moved: true, ..first };
             chronicle.lives.push(home);
-            chronicle.activations.push(before);
             let millis = Duration::from_millis;
             for (id, at) in [(0, 28), (1, 25)] {
                 chronicle.messages[id].handled[0].1 = millis(at);
                 chronicle.messages[id].heard_at = Some(millis(at));
             }
+            chronicle.messages[0].hops = vec![(0, 2), (2, 1)];
+            chronicle.messages[1].hops = vec![(0, 1)];
             chronicle.lives[0].losses.push((node(whom), millis(when)));
         })
     };
-    assert_eq!(lost(2, 22), [""; 0], "the later one may have waited for the home that was lost");
-    assert_eq!(
-        lost(1, 24),
-        [""; 0],
-        "it is handled as the node is lost, which may have passed on what came for the agent"
-    );
-    assert_eq!([lost(1, 22), lost(2, 27)], [["order"], ["order"]]);
+    assert_eq!(lost(2, 22), [""; 0], "what was sent later need not wait for it any more");
+    assert_eq!(lost(1, 22), ["order"], "it has not gone that way");
+    assert_eq!([lost(2, 9), lost(2, 27)], [["order"], ["order"]], "it was lost at another time");
     let forgotten = |_: &mut Chronicle, end: &mut End| {
         for last in end.nodes.values_mut() {
             last.lists.insert(AGENT.into(), Ok(vec![0, 2]));
