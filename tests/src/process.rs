@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,21 @@ use crate::wait::until;
 /// How long a node may take to come up on a busy machine in a debug build.
 pub const START_MAX: Duration = Duration::from_secs(20);
 
-/// The path of the binary under test. A macro, because Cargo tells it to integration tests only.
+/// The path of the binary under test: the one that the variable `NEXUS_TEST_BINARY` names, else the one that is built with the tests. A
+/// macro, because Cargo tells the latter to integration tests only.
 #[macro_export]
 macro_rules! nexus_binary {
     () => {
-        std::path::Path::new(env!("CARGO_BIN_EXE_nexus-under-test"))
+        $crate::process::named_or(env!("CARGO_BIN_EXE_nexus-under-test"))
     };
+}
+
+/// See [`nexus_binary`].
+#[must_use]
+pub fn named_or(built: &'static str) -> &'static Path {
+    static NAMED: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os("NEXUS_TEST_BINARY").map(PathBuf::from));
+    NAMED.as_deref().unwrap_or_else(|| Path::new(built))
 }
 
 /// Ends a topology with a debug endpoint on a free port that allows control.
