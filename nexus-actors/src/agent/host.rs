@@ -542,5 +542,6 @@ fn expired(request: &Request, answer: &Answer, node: &Node) -> Option<(DeadLette
     if request.deadline().is_some_and(|deadline| node.clock().now() > deadline) {
         return Some((DeadLetterReason::Expired, AgentError::DeadlineExceeded));
     }
-    answer.is_cancelled().then_some((DeadLetterReason::Cancelled, AgentError::NoReply))
+    // Not made before it is known to be needed: an error is not free to drop.
+    answer.is_cancelled().then(|| (DeadLetterReason::Cancelled, AgentError::NoReply))
 }

@@ -119,7 +119,7 @@ struct Extras {
 }
 
 /// A request to an agent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Request {
     /// Query, update or action.
     pub operation: Operation,
@@ -135,6 +135,21 @@ pub struct Request {
     /// What it follows in its feed.
     #[serde(skip)]
     follows: PackedFollows,
+}
+
+impl Clone for Request {
+    /// Inlined: an agent is handed a copy of each request, made where it is wanted.
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        Self {
+            operation: self.operation,
+            key: self.key.clone(),
+            payload: self.payload.clone(),
+            extras: self.extras.clone(),
+            origin: self.origin,
+            follows: self.follows,
+        }
+    }
 }
 
 impl Request {

@@ -41,6 +41,13 @@ pub(crate) fn is_refused() -> bool {
     IS_UNHEARD.get()
 }
 
+/// What a request that nobody asked was refused with.
+#[cold]
+fn unheard(error: AgentError) {
+    UNHEARD.set(Some(error));
+    IS_UNHEARD.set(true);
+}
+
 /// That refusal.
 #[cold]
 pub(crate) fn heard() -> Option<AgentError> {
@@ -53,7 +60,14 @@ pub type Reply = Result<Payload, AgentError>;
 
 /// Answers one request, at most once. Made by `ask`; a request that was only sent has a port that goes nowhere.
 #[derive(Debug)]
-pub struct ReplyPort {
+pub struct ReplyPort(
+    /// None where nobody waits: most messages are sent, not asked, and their port is nothing to make, look at or drop.
+    Option<Asked>,
+);
+
+/// Somebody waits.
+#[derive(Debug)]
+struct Asked {
     to: Answer,
     /// The default a query brought: what "no value" becomes. Boxed: few requests have one.
     default: Option<Box<Payload>>,
@@ -83,47 +97,43 @@ impl ReplyPort {
     /// A port that goes nowhere: the request was sent, not asked.
     #[must_use]
     pub const fn nobody() -> Self {
-        Self { to: Answer::Nobody, default: None, fate: None }
+        Self(None)
     }
 
     /// A port and the receiver of its answer. The receiver sees an error if the port is dropped outside any agent.
     #[must_use]
     pub fn channel() -> (Self, oneshot::Receiver<Reply>) {
         let (to, receiver) = Answer::channel();
-        (Self { to, default: None, fate: None }, receiver)
+        (Self(Some(Asked { to, default: None, fate: None })), receiver)
     }
 
     /// The port through which the agent that shares `fate` answers a request that brought `default`.
     #[inline]
     pub(crate) fn bound(to: Answer, default: Option<Payload>, fate: &Arc<Fate>) -> Self {
-        Self { to: to.handled(), default: default.map(Box::new), fate: Some(fate.clone()) }
+        let asked = |to| Asked { to, default: default.map(Box::new), fate: Some(fate.clone()) };
+        Self(to.is_asked().then(|| asked(to.handled())))
     }
 
     /// Whoever waits at this port, which answers nobody from now on.
-    pub(crate) fn into_answer(mut self) -> Answer {
-        self.to.take()
+    pub(crate) fn into_answer(self) -> Answer {
+        self.0.map_or(Answer::Nobody, |mut asked| asked.to.take())
     }
 
     /// Whether an answer would reach somebody: `false` for a request that was only sent and for an asker that gave up.
     #[inline]
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.to.is_asked() && self.to.is_wanted()
+        self.0.as_ref().is_some_and(|asked| asked.to.is_wanted())
     }
 
     /// Answers. [`AgentError::NotFound`] becomes the query's default where it brought one. An asker that has given up is no
     /// error.
-    pub fn send(mut self, reply: Reply) {
-        let reply = match (reply, self.default.take()) {
-            (Err(AgentError::NotFound { .. }), Some(default)) => Ok(*default),
-            (reply, _) => reply,
-        };
-        match (self.to.take(), reply) {
-            (Answer::Nobody, Err(error)) => {
-                UNHEARD.set(Some(error));
-                IS_UNHEARD.set(true);
-            }
-            (to, reply) => to.send(reply),
+    #[inline]
+    pub fn send(self, reply: Reply) {
+        match (self.0, reply) {
+            (Some(asked), reply) => asked.send(reply),
+            (None, Ok(_)) => {}
+            (None, Err(error)) => unheard(error),
         }
     }
 
@@ -150,12 +160,21 @@ impl ReplyPort {
 
 impl From<RpcReplyPort<Reply>> for ReplyPort {
     fn from(port: RpcReplyPort<Reply>) -> Self {
-        Self { to: Answer::Ractor(Box::new(port)), default: None, fate: None }
+        Self(Some(Asked { to: Answer::Ractor(Box::new(port)), default: None, fate: None }))
     }
 }
 
-impl Drop for ReplyPort {
-    #[inline]
+impl Asked {
+    fn send(mut self, reply: Reply) {
+        let reply = match (reply, self.default.take()) {
+            (Err(AgentError::NotFound { .. }), Some(default)) => Ok(*default),
+            (reply, _) => reply,
+        };
+        self.to.take().send(reply);
+    }
+}
+
+impl Drop for Asked {
     fn drop(&mut self) {
         if !self.to.is_asked() {
             return;
