@@ -155,7 +155,7 @@ impl Drop for Batch<'_> {
             if let Some((origin, _)) = self.request().chained() {
                 self.cell.note_poison(origin);
             }
-            let reason = self.error.take().unwrap_or_else(|| "it was killed or panicked".into());
+            let reason = self.error.take().unwrap_or_else(|| "it was killed".into());
             let crashed = AgentError::Crashed { reason };
             self.bury(DeadLetterReason::Crashed, crashed.clone());
             self.fate.end(crashed);

@@ -3,7 +3,9 @@
 //! Owns nothing but the behavior; inbox, counters and level live in the agent's route entry and outlive it. Supervised as its
 //! topology says. A restart loses the behavior's state, and of its messages only the one being handled.
 
+use std::any::Any;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -80,12 +82,10 @@ impl<A: Actor> Agent<A> {
 #[derive(Debug)]
 pub struct AgentState<S> {
     pub(super) inner: S,
-    pub(super) node: Node,
-    pub(super) cell: Arc<AgentCell>,
-    pub(super) fate: Arc<Fate>,
+    pub(super) seat: Seat,
     incarnation: u32,
     /// Wraps.
-    handled: u32,
+    pub(super) handled: u32,
     /// How often to look again at an empty inbox, 1 to [`LOOKS_MAX`].
     looks_max: u8,
     /// Room for the next batch, kept while there is more to come.
@@ -96,11 +96,29 @@ pub struct AgentState<S> {
     pub(super) persisted: Option<Box<Persisted>>,
 }
 
+/// What a batch borrows while the behavior has its state.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    pub(super) node: Node,
+    pub(super) cell: Arc<AgentCell>,
+    pub(super) fate: Arc<Fate>,
+}
+
+/// What it takes to handle a letter.
+pub(super) struct Turn<'a, S> {
+    pub(super) seat: &'a Seat,
+    pub(super) inner: &'a mut S,
+    pub(super) handled: &'a mut u32,
+    pub(super) persisted: Option<&'a Persisted>,
+}
+
 impl<S> AgentState<S> {
-    /// What a batch borrows while the behavior has its state.
-    pub(super) fn handles(&self) -> (Node, Arc<AgentCell>, Arc<Fate>) {
-        (self.node.clone(), self.cell.clone(), self.fate.clone())
+    /// What it takes to handle letters, how often to look for more, and room for them.
+    pub(super) fn turn(&mut self) -> (Turn<'_, S>, &mut u8, &mut Letters) {
+        let Self { inner, seat, handled, persisted, looks_max, spare, .. } = self;
+        (Turn { seat, inner, handled, persisted: persisted.as_deref() }, looks_max, spare)
     }
+
 
     /// How long it is idle before it hibernates, if it does.
     pub(super) fn hibernates_after(&self) -> Option<Duration> {
@@ -109,9 +127,9 @@ impl<S> AgentState<S> {
 
     /// Leaves a message that came past the inbox to the next incarnation: this one's state is written already.
     fn put_off(&self, letter: Letter) -> Result<(), ActorProcessingErr> {
-        match self.cell.push(letter, self.node.dead_letters()) {
+        match self.seat.cell.push(letter, self.seat.node.dead_letters()) {
             Sent::Done | Sent::Failed(_) => {}
-            Sent::Full(letter) => letter.answer.send(Err(self.cell.reject())),
+            Sent::Full(letter) => letter.answer.send(Err(self.seat.cell.reject())),
         }
         Ok(())
     }
@@ -161,9 +179,7 @@ where
         let incarnation = cell.attach(myself, node.clock().now());
         Ok(AgentState {
             inner,
-            node,
-            cell,
-            fate: Arc::default(),
+            seat: Seat { node, cell, fate: Arc::default() },
             incarnation,
             handled: 0,
             looks_max: 1,
@@ -179,13 +195,13 @@ where
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         self.behavior.post_start(myself.clone(), &mut state.inner).await?;
-        state.node.events().emit(Event::AgentStarted {
-            agent: state.cell.name.clone(),
-            behavior: state.cell.behavior.clone(),
+        state.seat.node.events().emit(Event::AgentStarted {
+            agent: state.seat.cell.name.clone(),
+            behavior: state.seat.cell.behavior.clone(),
             incarnation: state.incarnation.into(),
         });
         if let Some(after) = state.hibernates_after() {
-            state.node.watch_idle(&state.cell, after);
+            state.seat.node.watch_idle(&state.seat.cell, after);
         }
         // Whatever came while nobody was here: pushes do not wake a scheduled agent.
         myself.cast(AgentMessage::Host(HostMessage::Wake))?;
@@ -241,7 +257,7 @@ where
                 Ok(())
             }
             AgentMessage::Host(HostMessage::Save) => {
-                if state.persisted.is_some() && state.cell.phase() != Phase::Settling {
+                if state.persisted.is_some() && state.seat.cell.phase() != Phase::Settling {
                     self.save(&myself, state).boxed().await?;
                 }
                 Ok(())
@@ -255,9 +271,9 @@ where
             }
             AgentMessage::Host(HostMessage::SetLevel(requested, reply)) => {
                 let granted = requested.granted();
-                state.cell.set_level(granted);
-                state.node.events().emit(Event::AgentIntelligenceAdapted {
-                    agent: state.cell.name.clone(),
+                state.seat.cell.set_level(granted);
+                state.seat.node.events().emit(Event::AgentIntelligenceAdapted {
+                    agent: state.seat.cell.name.clone(),
                     requested: requested.name().into(),
                     granted: granted.name().into(),
                 });
@@ -270,66 +286,83 @@ where
             }
             AgentMessage::Request(request, reply) => {
                 let letter = Letter { request, answer: reply.into_answer() };
-                if state.cell.phase() == Phase::Settling {
+                if state.seat.cell.phase() == Phase::Settling {
                     return state.put_off(letter);
                 }
                 if state.persisted.is_some() {
                     return self.direct_persisted(myself, letter, state).boxed().await;
                 }
-                let (node, cell, fate) = state.handles();
-                let mut batch = Batch::direct(&cell, node.dead_letters(), &fate, letter);
-                self.one(&myself, state, &mut batch).await.map(drop)
+                let (mut turn, ..) = state.turn();
+                let Seat { node, cell, fate } = turn.seat;
+                let mut batch = Batch::direct(cell, node.dead_letters(), fate, letter);
+                self.one(&myself, &mut turn, &mut batch).await.map(drop)
             }
         }
     }
 
     /// Handles up to a batch from the inbox; with more left, wakes itself, so that stop and control messages get their turn.
-    ///
-    /// Before it rests it lets every other runnable task of its thread run and looks again: a sender that keeps sending then
-    /// finds it still scheduled and pays for a push only, not for a wake-up of a sleeping thread. How often it looks doubles
-    /// when that was worth it and halves when it was not.
     async fn drain(
         &self,
         myself: ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
-        if state.cell.phase() == Phase::Settling {
+        if state.seat.cell.phase() == Phase::Settling {
             return Ok(());
         }
-        if state.cell.leaving() == Leaving::Asked {
+        if state.seat.cell.leaving() == Leaving::Asked {
             return self.leave(&myself, state);
         }
         if state.persisted.is_some() {
             return self.drain_persisted(myself, state).boxed().await;
         }
-        let (node, cell, fate) = state.handles();
-        let spare = std::mem::take(&mut state.spare);
-        let mut batch = Batch::from_inbox(&cell, node.dead_letters(), &fate, spare);
+        let (mut turn, looks_max, spare) = state.turn();
+        let Seat { node, cell, fate } = turn.seat;
+        let mut batch = Batch::from_inbox(cell, node.dead_letters(), fate, std::mem::take(spare));
+        let serving = self.serve_all(&myself, &mut turn, looks_max, &mut batch);
+        let more = caught(AssertUnwindSafe(serving).catch_unwind().await, &mut batch)?;
+        if more {
+            *spare = batch.finish();
+            // Fails only when the actor is about to end; its successor wakes itself.
+            let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
+        }
+        Ok(())
+    }
+
+    /// Handles letters until there are no more, and rests; or as many as one turn allows: then it is `true`.
+    ///
+    /// Before it rests it lets every other runnable task of its thread run and looks again: a sender that keeps sending then
+    /// finds it still scheduled and pays for a push only, not for a wake-up of a sleeping thread. How often it looks doubles
+    /// when that was worth it and halves when it was not.
+    async fn serve_all(
+        &self,
+        myself: &ActorRef<AgentMessage>,
+        turn: &mut Turn<'_, A::State>,
+        looks_max: &mut u8,
+        batch: &mut Batch<'_>,
+    ) -> Result<bool, ActorProcessingErr> {
+        let Seat { node, cell, .. } = turn.seat;
         let mut left = node.batch();
         let mut looks = 0;
         loop {
-            if self.one(&myself, state, &mut batch).await? {
+            if self.one(myself, turn, batch).await? {
                 if looks > 0 {
-                    state.looks_max = (state.looks_max * 2).min(LOOKS_MAX);
+                    *looks_max = (*looks_max * 2).min(LOOKS_MAX);
                     looks = 0;
                 }
                 left -= 1;
                 if left == 0 || cell.leaving() == Leaving::Asked {
-                    state.spare = batch.finish();
-                    // Fails only when the actor is about to end; its successor wakes itself.
-                    let _ = myself.cast(AgentMessage::Host(HostMessage::Wake));
-                    return Ok(());
+                    return Ok(true);
                 }
-            } else if looks < state.looks_max {
+            } else if looks < *looks_max {
                 looks += 1;
                 requeue().await;
             } else {
-                state.looks_max = (state.looks_max / 2).max(1);
+                *looks_max = (*looks_max / 2).max(1);
                 if cell.inbox().rest() {
                     if cell.can_sleep() {
                         cell.rested(node.clock().now());
                     }
-                    return Ok(());
+                    return Ok(false);
                 }
             }
         }
@@ -338,7 +371,7 @@ where
     /// Writes the state down and ends, unless there is something to do. Whatever comes from now on waits in the inbox for
     /// the next incarnation.
     fn hibernate(&self, myself: &ActorRef<AgentMessage>, state: &mut AgentState<A::State>) {
-        let (cell, node) = (state.cell.clone(), state.node.clone());
+        let (cell, node) = (state.seat.cell.clone(), state.seat.node.clone());
         let Some(codec) = &self.codec else { return };
         if state.family.is_none()
             || cell.phase() != Phase::Live
@@ -380,7 +413,7 @@ where
         myself: &ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
-        let (cell, node) = (state.cell.clone(), state.node.clone());
+        let (cell, node) = (state.seat.cell.clone(), state.seat.node.clone());
         if !cell.set_leaving(Leaving::Asked, Leaving::Gone) {
             return Ok(());
         }
@@ -414,8 +447,8 @@ where
         luggage: Luggage,
         state: &mut AgentState<A::State>,
     ) -> Result<Result<(), AgentError>, ActorProcessingErr> {
-        let name = &state.cell.name;
-        if state.cell.phase() == Phase::Settling {
+        let name = &state.seat.cell.name;
+        if state.seat.cell.phase() == Phase::Settling {
             let reason = "it is going to sleep, or to another node".into();
             return Ok(Err(AgentError::Stopped { name: name.to_string(), reason }));
         }
@@ -427,7 +460,7 @@ where
         if merged.is_ok()
             && let Some(persisted) = &mut state.persisted
         {
-            let now = state.node.clock().now();
+            let now = state.seat.node.clock().now();
             persisted.handled(&Request::action("merge", Payload::EMPTY), true, || now);
             // Whatever its policy: what it has taken over is forgotten where it was.
             if !self.commit(myself, state).await? {
@@ -442,48 +475,48 @@ where
     pub(super) async fn one(
         &self,
         myself: &ActorRef<AgentMessage>,
-        state: &mut AgentState<A::State>,
+        turn: &mut Turn<'_, A::State>,
         batch: &mut Batch<'_>,
     ) -> Result<bool, ActorProcessingErr> {
         let Some(Letter { request, answer }) = batch.first() else { return Ok(false) };
-        if let Some((reason, error)) = expired(request, answer, &state.node) {
+        if let Some((reason, error)) = expired(request, answer, &turn.seat.node) {
             batch.bury(reason, error);
             return Ok(true);
         }
         // From then on it counts as handled, whatever becomes of it: what crashes an agent would crash it again.
         if let Some((origin, follows)) = request.chained()
-            && state.persisted.is_none()
+            && turn.persisted.is_none()
             && let standing @ (Standing::Handled | Standing::Early { .. }) =
-                state.cell.take_turn(origin, follows)
+                turn.seat.cell.take_turn(origin, follows)
         {
-            out_of_turn(state, batch, standing);
+            out_of_turn(&turn.seat.node, batch, standing);
             return Ok(true);
         }
         let asked = answer.is_asked();
         let reply = if asked {
-            state.fate.begin();
+            turn.seat.fate.begin();
             let default = (request.operation == Operation::Query && !request.payload.is_empty())
                 .then(|| request.payload.clone());
-            let answer = match state.persisted.as_ref().and_then(|persisted| persisted.withholds()) {
+            let answer = match turn.persisted.and_then(Persisted::withholds) {
                 Some(ledger) => answer.take().withheld(ledger),
                 None => answer.take(),
             };
-            ReplyPort::bound(answer, default, &state.fate)
+            ReplyPort::bound(answer, default, &turn.seat.fate)
         } else {
             ReplyPort::nobody()
         };
-        let started = (state.handled % TIMED_EVERY == 0).then(tokio::time::Instant::now);
-        state.handled = state.handled.wrapping_add(1);
+        let started = (*turn.handled % TIMED_EVERY == 0).then(tokio::time::Instant::now);
+        *turn.handled = turn.handled.wrapping_add(1);
         let updates = request.operation == Operation::Update;
         let traced = request.trace().is_some();
 
         let message = AgentMessage::Request(request.clone(), reply);
         batch.begin();
         // Pinned here, so that the two ways to await it do not each hold a copy.
-        let mut handling = pin!(self.behavior.handle(myself.clone(), message, &mut state.inner));
+        let mut handling = pin!(self.behavior.handle(myself.clone(), message, turn.inner));
         listen();
         let result = if traced {
-            in_span(&state.cell.name, batch.request(), handling.as_mut()).await
+            in_span(&turn.seat.cell.name, batch.request(), handling.as_mut()).await
         } else {
             handling.as_mut().await
         };
@@ -492,19 +525,19 @@ where
             return Err(error);
         }
         if is_refused() {
-            state.cell.refused(batch.request(), &state.node);
+            turn.seat.cell.refused(batch.request(), &turn.seat.node);
         }
         batch.completed();
         if asked {
-            state.fate.end(AgentError::NoReply);
+            turn.seat.fate.end(AgentError::NoReply);
         }
         if updates {
-            state.node.metrics().updates.fetch_add(1, Ordering::Relaxed);
+            turn.seat.node.metrics().updates.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(started) = started {
             let took = started.elapsed();
-            state.node.metrics().message_duration(took);
-            state.cell.served(took);
+            turn.seat.node.metrics().message_duration(took);
+            turn.seat.cell.served(took);
         }
         Ok(true)
     }
@@ -512,14 +545,30 @@ where
 
 /// Is done with a request of a feed that is not the agent's next one of it.
 #[cold]
-fn out_of_turn<S>(state: &AgentState<S>, batch: &mut Batch<'_>, standing: Standing) {
+fn out_of_turn(node: &Node, batch: &mut Batch<'_>, standing: Standing) {
     match standing {
-        Standing::Early { mark } => too_early(state, batch, mark),
+        Standing::Early { mark } => too_early(node, batch, mark),
         Standing::Handled | Standing::Next => {
-            state.node.count_skipped();
+            node.count_skipped();
             batch.completed();
         }
     }
+}
+
+/// How the serving of `batch` ended. A panic is caught close to where it comes from, and the agent ends with it as with an error: ractor
+/// would catch it too, after unwinding all that is between.
+pub(super) fn caught<T>(
+    served: Result<Result<T, ActorProcessingErr>, Box<dyn Any + Send>>,
+    batch: &mut Batch<'_>,
+) -> Result<T, ActorProcessingErr> {
+    served.unwrap_or_else(|panic| {
+        // What it said, in ractor's words.
+        let said = panic.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let said = said.unwrap_or("Unknown panic occurred which couldn't be coerced to a string");
+        batch.failed(cut(said, REASON_BYTES_MAX).into_owned());
+        Err(said.into())
+    })
 }
 
 /// Goes to the back of the run queue, where another worker may take it. tokio's `yield_now` would wait for this worker's whole

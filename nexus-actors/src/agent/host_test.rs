@@ -146,7 +146,7 @@ async fn every_request_is_answered() {
     assert_eq!(missing, Err(AgentError::NotFound { key: "missing".into() }));
 
     assert_eq!(ask("keep").await, Err(AgentError::TimedOut { after_ms: 5000 }), "kept, but never answered");
-    assert_eq!(ask("panic").await, Err(AgentError::Crashed { reason: "it was killed or panicked".into() }));
+    assert_eq!(ask("panic").await, Err(AgentError::Crashed { reason: "told to panic".into() }));
     actor.get_cell().wait(None).await.expect("no time-out");
     assert_eq!(balanced(&node).dead_lettered, 2, "the panic and the message to nobody");
 }

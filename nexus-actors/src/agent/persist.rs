@@ -12,18 +12,22 @@
 //! first, whose senders hear of it, and never the second, which a feed sends once. What a feed's batch has changed stays, and is
 //! written before anything more is changed.
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::batch::Batch;
 use super::behavior::AgentSpec;
 use super::cell::Leaving;
 use super::durable::Snapshot;
-use super::host::{Agent, AgentState};
+use super::host::{Agent, AgentState, Seat, caught};
 use super::inbox::Letter;
 use super::message::{AgentMessage, HostMessage};
 use super::persisted::{Admit, not_stored};
 use super::reply::{ReplyPort, is_refused, listen};
 use crate::error::AgentError;
+use crate::node::Node;
 use crate::route::DeadLetterReason;
 use crate::store::{Due, StoreError, Wish};
 use crate::telemetry::Event;
@@ -55,12 +59,13 @@ where
         myself: ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
-        let (node, cell, fate) = state.handles();
+        let Seat { node, cell, fate } = state.seat.clone();
         let spare = std::mem::take(&mut state.spare);
         // Dropped after the batch, which has its own last words for the letter at hand.
         let _withheld = state.persisted.as_ref().map(|persisted| persisted.ledger.guard(cut_short));
         let mut batch = Batch::from_inbox(&cell, node.dead_letters(), &fate, spare);
-        let served = self.serve(&myself, state, &mut batch).await?;
+        let serving = self.serve(&myself, state, &mut batch);
+        let served = caught(AssertUnwindSafe(serving).catch_unwind().await, &mut batch)?;
         self.settle(&myself, state).await?;
         state.spare = batch.finish();
         self.grant(state);
@@ -86,10 +91,11 @@ where
         letter: Letter,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
-        let (node, cell, fate) = state.handles();
+        let Seat { node, cell, fate } = state.seat.clone();
         let _withheld = state.persisted.as_ref().map(|persisted| persisted.ledger.guard(cut_short));
         let mut batch = Batch::direct(&cell, node.dead_letters(), &fate, letter);
-        if self.serve(&myself, state, &mut batch).await? == Served::Stalled {
+        let serving = self.serve(&myself, state, &mut batch);
+        if caught(AssertUnwindSafe(serving).catch_unwind().await, &mut batch)? == Served::Stalled {
             let reason = state.persisted.as_ref().and_then(|persisted| persisted.store.wrong());
             let error = not_stored(&reason.unwrap_or(StoreError::Closed));
             refuse(state, &mut batch, error);
@@ -105,16 +111,16 @@ where
         state: &mut AgentState<A::State>,
         batch: &mut Batch<'_>,
     ) -> Result<Served, ActorProcessingErr> {
-        let mut left = state.node.batch();
+        let mut left = state.seat.node.batch();
         while left > 0 {
             let Some(persisted) = &mut state.persisted else { return Ok(Served::All) };
-            match persisted.admit(batch, |origin| state.cell.is_poison(origin)) {
+            match persisted.admit(batch, |origin| state.seat.cell.is_poison(origin)) {
                 Admit::Empty => return Ok(Served::All),
                 Admit::Skip => {
-                    state.node.count_skipped();
+                    state.seat.node.count_skipped();
                     batch.completed();
                 }
-                Admit::Early { mark } => too_early(state, batch, mark),
+                Admit::Early { mark } => too_early(&state.seat.node, batch, mark),
                 Admit::Poison => pass_over(state, batch),
                 Admit::Settle => {
                     self.settle(myself, state).await?;
@@ -128,18 +134,18 @@ where
                         let letter = batch.first().expect("it was admitted");
                         (letter.request.clone(), letter.answer.is_wanted())
                     };
-                    self.one(myself, state, batch).await?;
-                    let clock = *state.node.clock();
+                    self.one(myself, &mut state.turn().0, batch).await?;
+                    let clock = *state.seat.node.clock();
                     if let Some(persisted) = &mut state.persisted {
                         persisted.handled(&request, asked, || clock.now());
                     }
                     if let Some((origin, _)) = request.chained() {
-                        state.cell.advance_mark(origin);
+                        state.seat.cell.advance_mark(origin);
                     }
                 }
             }
             left -= 1;
-            if state.cell.leaving() != Leaving::No {
+            if state.seat.cell.leaving() != Leaving::No {
                 break;
             }
         }
@@ -152,7 +158,7 @@ where
         myself: &ActorRef<AgentMessage>,
         state: &mut AgentState<A::State>,
     ) -> Result<(), ActorProcessingErr> {
-        let now = state.node.clock().now();
+        let now = state.seat.node.clock().now();
         let Some(persisted) = &mut state.persisted else { return Ok(()) };
         match persisted.persist.due(persisted.changes, persisted.since, now) {
             Due::No => persisted.ledger.release(Ok(())),
@@ -184,12 +190,12 @@ where
         let Some(persisted) = &mut state.persisted else { return Ok(true) };
         let fed = persisted.fed;
         let result = match &written {
-            Ok(snapshot) => persisted.store.commit(&state.cell, snapshot.clone(), fed).await,
+            Ok(snapshot) => persisted.store.commit(&state.seat.cell, snapshot.clone(), fed).await,
             Err(error) => Err(error.clone()),
         };
         match (result, written) {
             (Ok(()), Ok(snapshot)) => {
-                state.cell.set_snapshot(snapshot);
+                state.seat.cell.set_snapshot(snapshot);
                 persisted.given();
                 persisted.ledger.release(Ok(()));
                 Ok(true)
@@ -218,7 +224,7 @@ where
     ) -> Result<(), ActorProcessingErr> {
         let (Some(persisted), Some(codec)) = (&mut state.persisted, &self.codec) else { return Ok(()) };
         let error = not_stored(error);
-        let stored = state.cell.snapshot().or_else(|| persisted.initial.clone());
+        let stored = state.seat.cell.snapshot().or_else(|| persisted.initial.clone());
         let snapshot = stored.ok_or("nothing was stored, and the state it began with is not known")?;
         persisted.marks = snapshot.marks.clone();
         persisted.changes = 0;
@@ -226,7 +232,7 @@ where
         persisted.ledger.release(Err(&error));
         state.inner = (codec.wake)(&self.behavior, myself.clone(), persisted.spec.clone(), snapshot).await?;
         for request in told {
-            state.cell.undone(&request, &error, &state.node);
+            state.seat.cell.undone(&request, &error, &state.seat.node);
         }
         Ok(())
     }
@@ -237,7 +243,7 @@ where
             return Err(StoreError::NoStore);
         };
         let written = (codec.write)(&state.inner).map_err(|error| StoreError::Unwritable {
-            agent: state.cell.name.clone(),
+            agent: state.seat.cell.name.clone(),
             reason: cut(&error.to_string(), REASON_BYTES_MAX).into(),
         })?;
         Ok(Snapshot { marks: persisted.marks.clone(), ..written })
@@ -247,8 +253,8 @@ where
     fn put(&self, state: &mut AgentState<A::State>) -> Result<(), StoreError> {
         let snapshot = self.snapshot(state)?;
         let Some(persisted) = &mut state.persisted else { return Err(StoreError::NoStore) };
-        persisted.store.put(&state.cell, snapshot.clone())?;
-        state.cell.set_snapshot(snapshot);
+        persisted.store.put(&state.seat.cell, snapshot.clone())?;
+        state.seat.cell.set_snapshot(snapshot);
         persisted.given();
         Ok(())
     }
@@ -260,7 +266,7 @@ where
             done => return done,
         }
         if let Some(persisted) = &state.persisted {
-            persisted.store.watch(&state.cell);
+            persisted.store.watch(&state.seat.cell);
         }
         // Room may have come before the store knew whom to wake.
         self.put(state)
@@ -268,18 +274,18 @@ where
 
     /// Tells of a state that the store does not take; it is tried again when the policy says so the next time.
     fn not_given(&self, state: &mut AgentState<A::State>, error: &StoreError) {
-        let (agent, reason) = (state.cell.name.clone(), error.to_string().into());
-        state.node.events().emit(Event::SnapshotFailed { agent, reason });
+        let (agent, reason) = (state.seat.cell.name.clone(), error.to_string().into());
+        state.seat.node.events().emit(Event::SnapshotFailed { agent, reason });
         if let Some(persisted) = &mut state.persisted {
             persisted.changes = 1;
-            persisted.since = state.node.clock().now();
+            persisted.since = state.seat.node.clock().now();
         }
     }
 
     /// Whether the store still does not write, so that the agent has to wait; it is woken when it does.
     fn must_wait(&self, state: &AgentState<A::State>) -> bool {
         let Some(persisted) = &state.persisted else { return false };
-        persisted.store.watch(&state.cell);
+        persisted.store.watch(&state.seat.cell);
         persisted.store.is_degraded()
     }
 
@@ -300,7 +306,7 @@ where
     /// Answers the checkpoints whose requests are all handled, once the state was given to the store. If nothing waits in the
     /// inbox, whatever a checkpoint waits for has ended otherwise.
     fn grant(&self, state: &mut AgentState<A::State>) {
-        let cell = state.cell.clone();
+        let cell = state.seat.cell.clone();
         let Some(keeper) = cell.keeper().filter(|keeper| keeper.is_wished()) else { return };
         let Some(persisted) = &state.persisted else { return };
         let wishes = keeper.take_wishes();
@@ -328,12 +334,12 @@ where
         snapshot: &mut Snapshot,
     ) -> Result<(), StoreError> {
         let Some(persisted) = &mut state.persisted else {
-            snapshot.marks = state.cell.marks();
+            snapshot.marks = state.seat.cell.marks();
             return Ok(());
         };
         snapshot.marks = persisted.marks.clone();
         if persisted.is_changed() {
-            persisted.store.put(&state.cell, snapshot.clone())?;
+            persisted.store.put(&state.seat.cell, snapshot.clone())?;
             persisted.given();
         }
         Ok(())
@@ -346,8 +352,8 @@ where
         }
         let given = match (self.snapshot(state), &mut state.persisted) {
             (Ok(snapshot), Some(persisted)) => {
-                state.cell.set_snapshot(snapshot.clone());
-                persisted.store.give(&state.cell, snapshot).await
+                state.seat.cell.set_snapshot(snapshot.clone());
+                persisted.store.give(&state.seat.cell, snapshot).await
             }
             (written, _) => written.map(drop),
         };
@@ -366,10 +372,10 @@ fn answer(wishes: Vec<Wish>, given: &Result<(), StoreError>) {
 
 /// Does not handle the first request of the batch: the agent has handled its feed up to `mark` only, and lacks what comes before it.
 #[cold]
-pub(super) fn too_early<S>(state: &AgentState<S>, batch: &mut Batch<'_>, mark: u64) {
+pub(super) fn too_early(node: &Node, batch: &mut Batch<'_>, mark: u64) {
     let Some(Letter { request, .. }) = batch.first() else { return };
     let Some((origin, follows)) = request.chained() else { return };
-    state.node.dead_letters().feed_losses().note(origin.feed(), follows.pass, mark);
+    node.dead_letters().feed_losses().note(origin.feed(), follows.pass, mark);
     let reason = format!("it follows request {} of its feed, and the agent has come to {mark}", follows.seq);
     batch.bury(DeadLetterReason::OutOfTurn, AgentError::Invalid { reason });
 }
@@ -381,23 +387,23 @@ fn pass_over<S>(state: &mut AgentState<S>, batch: &mut Batch<'_>) {
     let request = request.clone();
     let reason = "it has crashed the agent before".to_owned();
     batch.bury(DeadLetterReason::Crashed, AgentError::Crashed { reason });
-    let clock = *state.node.clock();
+    let clock = *state.seat.node.clock();
     if let Some(persisted) = &mut state.persisted {
         persisted.handled(&request, false, || clock.now());
     }
     if let Some((origin, _)) = request.chained() {
-        state.cell.advance_mark(origin);
+        state.seat.cell.advance_mark(origin);
     }
 }
 
 /// Answers the first request of the batch with `error`, unhandled.
 fn refuse<S>(state: &AgentState<S>, batch: &mut Batch<'_>, error: AgentError) {
     let Some(letter) = batch.first() else { return };
-    let port = ReplyPort::bound(letter.answer.take(), None, &state.fate);
+    let port = ReplyPort::bound(letter.answer.take(), None, &state.seat.fate);
     listen();
     port.error(error);
     if is_refused() {
-        state.cell.refused(batch.request(), &state.node);
+        state.seat.cell.refused(batch.request(), &state.seat.node);
     }
     batch.completed();
 }
