@@ -1,5 +1,6 @@
 //! Text of unknown length, where it is kept.
 
+use std::any::Any;
 use std::borrow::Cow;
 
 /// Bytes kept of a reason: errors may quote whatever they were given.
@@ -12,6 +13,12 @@ pub(crate) fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
     }
     let end = (0..=bytes_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     Cow::Owned(format!("{}…", &text[..end]))
+}
+
+/// What a panic has said; the word `panic` where that is no text.
+pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::route::travel::{Luggage, TravelError};
 use crate::store::{Standing, StoreError};
 use crate::supervision::ExitReason;
 use crate::telemetry::{Event, in_span};
-use crate::text::{REASON_BYTES_MAX, cut};
+use crate::text::{self, REASON_BYTES_MAX, cut};
 
 /// How long a new incarnation waits for the old one to leave its last await point.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(5);
@@ -295,7 +295,8 @@ where
                 let (mut turn, ..) = state.turn();
                 let Seat { node, cell, fate } = turn.seat;
                 let mut batch = Batch::direct(cell, node.dead_letters(), fate, letter);
-                self.one(&myself, &mut turn, &mut batch).await.map(drop)
+                let serving = self.one(&myself, &mut turn, &mut batch);
+                caught(AssertUnwindSafe(serving).catch_unwind().await, &mut batch).map(drop)
             }
         }
     }
@@ -562,10 +563,7 @@ pub(super) fn caught<T>(
     batch: &mut Batch<'_>,
 ) -> Result<T, ActorProcessingErr> {
     served.unwrap_or_else(|panic| {
-        // What it said, in ractor's words.
-        let said = panic.downcast_ref::<&str>().copied();
-        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let said = said.unwrap_or("Unknown panic occurred which couldn't be coerced to a string");
+        let said = text::of_panic(&*panic);
         batch.failed(cut(said, REASON_BYTES_MAX).into_owned());
         Err(said.into())
     })

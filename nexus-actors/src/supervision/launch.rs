@@ -21,6 +21,7 @@ use super::error::StartError;
 use super::message::Completion;
 use super::spec::{StartChild, Started};
 use super::start::StartContext;
+use crate::text;
 
 /// Starts that one task carries out, at most.
 pub(super) const BATCH_MAX: usize = 64;
@@ -71,13 +72,8 @@ async fn outcome(
         Ok(Ok(process)) => Ok(process),
         Ok(Err(StartError::Ignored)) => Err(StartFailure::Ignored),
         Ok(Err(StartError::Failed(error))) => Err(StartFailure::Failed(error.to_string().into())),
-        Err(panic) => Err(StartFailure::Failed(panic_text(&*panic))),
+        Err(panic) => Err(StartFailure::Failed(text::of_panic(&*panic).into())),
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").into()
 }
 
 /// The starts of one task and the runtime for it, if that is another one.
