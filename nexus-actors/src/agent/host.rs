@@ -119,7 +119,6 @@ impl<S> AgentState<S> {
         (Turn { seat, inner, handled, persisted: persisted.as_deref() }, looks_max, spare)
     }
 
-
     /// How long it is idle before it hibernates, if it does.
     pub(super) fn hibernates_after(&self) -> Option<Duration> {
         self.family.as_ref()?.hibernate_after
@@ -589,6 +588,6 @@ fn expired(request: &Request, answer: &Answer, node: &Node) -> Option<(DeadLette
     if request.deadline().is_some_and(|deadline| node.clock().now() > deadline) {
         return Some((DeadLetterReason::Expired, AgentError::DeadlineExceeded));
     }
-    // Not made before it is known to be needed: an error is not free to drop.
-    answer.is_cancelled().then(|| (DeadLetterReason::Cancelled, AgentError::NoReply))
+    // An error is not free to drop: it is not made before it is needed.
+    if answer.is_cancelled() { Some((DeadLetterReason::Cancelled, AgentError::NoReply)) } else { None }
 }

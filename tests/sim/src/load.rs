@@ -88,7 +88,8 @@ pub fn message_of(key: &str, payload: &Payload) -> Option<MessageId> {
 /// The messages of this workload in a frame of the data lane. None of them is so large that it goes in parts.
 #[must_use]
 pub fn messages_in(frame: &[u8]) -> Vec<MessageId> {
-    let frame = frame::decode(&Bytes::copy_from_slice(frame), usize::MAX).expect("simulated networks do not falsify");
+    let frame =
+        frame::decode(&Bytes::copy_from_slice(frame), usize::MAX).expect("simulated networks do not falsify");
     let mut reader = Reader::new(&frame.body);
     let letters = envelope::decode(&frame.body, Duration::ZERO)
         .flatten()
