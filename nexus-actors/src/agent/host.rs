@@ -85,7 +85,7 @@ pub struct AgentState<S> {
     pub(super) seat: Seat,
     incarnation: u32,
     /// Wraps.
-    pub(super) handled: u32,
+    handled: u32,
     /// How often to look again at an empty inbox, 1 to [`LOOKS_MAX`].
     looks_max: u8,
     /// Room for the next batch, kept while there is more to come.
@@ -106,10 +106,10 @@ pub(super) struct Seat {
 
 /// What it takes to handle a letter.
 pub(super) struct Turn<'a, S> {
-    pub(super) seat: &'a Seat,
-    pub(super) inner: &'a mut S,
-    pub(super) handled: &'a mut u32,
-    pub(super) persisted: Option<&'a Persisted>,
+    seat: &'a Seat,
+    inner: &'a mut S,
+    handled: &'a mut u32,
+    persisted: Option<&'a Persisted>,
 }
 
 impl<S> AgentState<S> {
