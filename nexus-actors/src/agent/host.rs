@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::time::Sleep;
 
 use super::batch::Batch;
 use super::behavior::AgentSpec;
@@ -21,9 +22,10 @@ use super::cell::{AgentCell, Leaving, Sent};
 use super::durable::{Codec, Durable};
 use super::family::Family;
 use super::hibernate::lifecycle::Phase;
-use super::inbox::{Letter, Letters};
+use super::inbox::{Inbox, Letter, Letters};
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
+use super::pace::{LINGER, Pace, Wait};
 use super::payload::Payload;
 use super::persist::too_early;
 use super::persisted::Persisted;
@@ -39,9 +41,6 @@ use crate::text::{self, REASON_BYTES_MAX, cut};
 
 /// How long a new incarnation waits for the old one to leave its last await point.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(5);
-
-/// How often an agent whose inbox is empty looks again before it rests, at most.
-const LOOKS_MAX: u8 = 32;
 
 /// One in this many messages is timed.
 const TIMED_EVERY: u32 = 64;
@@ -86,8 +85,7 @@ pub struct AgentState<S> {
     incarnation: u32,
     /// Wraps.
     handled: u32,
-    /// How often to look again at an empty inbox, 1 to [`LOOKS_MAX`].
-    looks_max: u8,
+    pace: Pace,
     /// Room for the next batch, kept while there is more to come.
     pub(super) spare: Letters,
     /// Only members of a family hibernate.
@@ -113,10 +111,10 @@ pub(super) struct Turn<'a, S> {
 }
 
 impl<S> AgentState<S> {
-    /// What it takes to handle letters, how often to look for more, and room for them.
-    pub(super) fn turn(&mut self) -> (Turn<'_, S>, &mut u8, &mut Letters) {
-        let Self { inner, seat, handled, persisted, looks_max, spare, .. } = self;
-        (Turn { seat, inner, handled, persisted: persisted.as_deref() }, looks_max, spare)
+    /// What it takes to handle letters, how to wait for more, and room for them.
+    pub(super) fn turn(&mut self) -> (Turn<'_, S>, &mut Pace, &mut Letters) {
+        let Self { inner, seat, handled, persisted, pace, spare, .. } = self;
+        (Turn { seat, inner, handled, persisted: persisted.as_deref() }, pace, spare)
     }
 
     /// How long it is idle before it hibernates, if it does.
@@ -181,7 +179,7 @@ where
             seat: Seat { node, cell, fate: Arc::default() },
             incarnation,
             handled: 0,
-            looks_max: 1,
+            pace: Pace::new(),
             spare: Letters::new(),
             family,
             persisted,
@@ -315,10 +313,10 @@ where
         if state.persisted.is_some() {
             return self.drain_persisted(myself, state).boxed().await;
         }
-        let (mut turn, looks_max, spare) = state.turn();
+        let (mut turn, pace, spare) = state.turn();
         let Seat { node, cell, fate } = turn.seat;
         let mut batch = Batch::from_inbox(cell, node.dead_letters(), fate, std::mem::take(spare));
-        let serving = self.serve_all(&myself, &mut turn, looks_max, &mut batch);
+        let serving = self.serve_all(&myself, &mut turn, pace, &mut batch);
         let more = caught(AssertUnwindSafe(serving).catch_unwind().await, &mut batch)?;
         if more {
             *spare = batch.finish();
@@ -328,42 +326,53 @@ where
         Ok(())
     }
 
-    /// Handles letters until there are no more, and rests; or as many as one turn allows: then it is `true`.
-    ///
-    /// Before it rests it lets every other runnable task of its thread run and looks again: a sender that keeps sending then
-    /// finds it still scheduled and pays for a push only, not for a wake-up of a sleeping thread. How often it looks doubles
-    /// when that was worth it and halves when it was not.
+    /// Handles letters until none come any more, and rests; or as many as one turn allows: then it is `true`.
     async fn serve_all(
         &self,
         myself: &ActorRef<AgentMessage>,
         turn: &mut Turn<'_, A::State>,
-        looks_max: &mut u8,
+        pace: &mut Pace,
         batch: &mut Batch<'_>,
     ) -> Result<bool, ActorProcessingErr> {
         let Seat { node, cell, .. } = turn.seat;
         let mut left = node.batch();
-        let mut looks = 0;
+        let mut over = pin!(None);
+        let mut left_then = left;
+        pace.begin(node.clock().now());
         loop {
             if self.one(myself, turn, batch).await? {
-                if looks > 0 {
-                    *looks_max = (*looks_max * 2).min(LOOKS_MAX);
-                    looks = 0;
-                }
+                pace.found();
                 left -= 1;
                 if left == 0 || cell.leaving() == Leaving::Asked {
                     return Ok(true);
                 }
-            } else if looks < *looks_max {
-                looks += 1;
-                requeue().await;
-            } else {
-                *looks_max = (*looks_max / 2).max(1);
-                if cell.inbox().rest() {
-                    if cell.can_sleep() {
-                        cell.rested(node.clock().now());
-                    }
-                    return Ok(false);
+                continue;
+            }
+            let rests = match pace.wait() {
+                Wait::Look => {
+                    requeue().await;
+                    false
                 }
+                Wait::Linger => {
+                    if over.is_none() {
+                        left_then = left;
+                        over.set(Some(tokio::time::sleep(LINGER)));
+                    }
+                    let is_over = lingered(cell.inbox(), over.as_mut()).await;
+                    if is_over && pace.over(left < left_then) {
+                        return Ok(true);
+                    }
+                    is_over
+                }
+                Wait::Rest => true,
+            };
+            if rests && cell.inbox().rest() {
+                let now = node.clock().now();
+                pace.rest(now);
+                if cell.can_sleep() {
+                    cell.rested(now);
+                }
+                return Ok(false);
             }
         }
     }
@@ -580,6 +589,20 @@ async fn requeue() {
         Poll::Pending
     })
     .await;
+}
+
+/// Waits until there is a letter, which is `false`, or the turn is over.
+async fn lingered(inbox: &Inbox, mut over: Pin<&mut Option<Sleep>>) -> bool {
+    poll_fn(|task| {
+        if inbox.is_ready(task) {
+            return Poll::Ready(false);
+        }
+        match over.as_mut().as_pin_mut() {
+            Some(over) => over.poll(task).map(|()| true),
+            None => Poll::Ready(true),
+        }
+    })
+    .await
 }
 
 /// Why a request should not be handled any more.

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //!            push finds it idle: casts one Wake
-//!   Idle ────────────────────────────────────────▶ Scheduled
-//!    ▲                                                 │ host drains a batch
-//!    └────────────────── queue empty ──────────────────┘   (more left: wakes itself, stays Scheduled)
+//!   Idle ────────────────────────────────────────▶ Scheduled ◀─────────────────────┐
+//!    ▲                                                 │ host drains a batch       │ push wakes the host's task
+//!    ├────────────────── queue empty ──────────────────┤ (more left: wakes itself, │
+//!    │                                                 │  stays Scheduled)         │
+//!    └── the turn is over ── Lingering ◀── or, if letters come often ──┘───────────┘
 //!   any ── close ──▶ Closed: whoever pushes now gets the letter back
 //! ```
 //!
@@ -17,9 +19,12 @@
 //! `queued = accepted − processed − dead_lettered` includes the letters in the consumer's hands.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Context;
 
-use parking_lot::Mutex;
+use futures::task::AtomicWaker;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::message::Request;
@@ -45,6 +50,8 @@ const ROOM_KEPT: usize = 4;
 enum State {
     Idle,
     Scheduled,
+    /// The consumer waits in its turn, and is scheduled by waking its task.
+    Lingering,
     Closed,
 }
 
@@ -89,28 +96,31 @@ struct Line<T>(T);
 struct Gate {
     state: State,
     letters: Letters,
-    /// Letters that were given back: older than all in `letters`. Boxed: hardly ever there.
-    given_back: Option<Box<Older>>,
+    /// Boxed: hardly ever there.
+    rare: Option<Box<Rare>>,
     accepted: u64,
     /// A lower bound of the letters there is room for: the consumer's line is read only when it is 0.
     room: u32,
-    /// Whether senders may wait for room: the consumer tells them, when it comes for more, that the inbox is half empty.
-    awaited: bool,
 }
 
-#[derive(Debug)]
-struct Older(Letters);
+/// What few inboxes have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Letters that were given back: older than all others.
+    given_back: Letters,
+    /// Where senders wait for room: the consumer tells them, when it comes for more, that the inbox is half empty.
+    room: Option<Arc<Notify>>,
+}
 
 impl Gate {
     /// There is room.
     #[inline(always)]
     fn push(&mut self, letter: Letter) -> Pushed {
         let pushed = match self.state {
-            State::Scheduled => Pushed::Queued,
+            State::Scheduled | State::Lingering => Pushed::Queued,
             State::Idle => Pushed::Wake,
             State::Closed => return Pushed::Closed(letter),
         };
-        self.state = State::Scheduled;
         self.accepted += 1;
         self.room -= 1;
         if self.letters.capacity() == 0 {
@@ -119,6 +129,17 @@ impl Gate {
         }
         self.letters.push_back(letter);
         pushed
+    }
+
+    fn is_empty(&self) -> bool {
+        self.letters.is_empty() && self.rare.as_ref().is_none_or(|rare| rare.given_back.is_empty())
+    }
+
+    /// Tells whoever waits for room.
+    fn tell_room(&mut self) {
+        if let Some(room) = self.rare.as_mut().and_then(|rare| rare.room.take()) {
+            room.notify_waiters();
+        }
     }
 }
 
@@ -132,19 +153,13 @@ struct Ends {
     rejected: AtomicU64,
     /// When the consumer last rested, on the node's clock; kept only where the agent can sleep.
     rested_at: AtomicU64,
-    room: Notify,
+    /// The consumer's task, while it lingers.
+    lingering: AtomicWaker,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        let gate = Gate {
-            state: State::Idle,
-            letters: Letters::new(),
-            given_back: None,
-            accepted: 0,
-            room: 0,
-            awaited: false,
-        };
+        let gate = Gate { state: State::Idle, letters: Letters::new(), rare: None, accepted: 0, room: 0 };
         Self { gate: Line(Mutex::new(gate)), ends: Line::default() }
     }
 
@@ -159,7 +174,7 @@ impl Inbox {
             }
             gate.room = u32::try_from(room).unwrap_or(u32::MAX);
         }
-        gate.push(letter)
+        self.enqueue(gate, letter)
     }
 
     /// The same where something else bounds what waits.
@@ -167,14 +182,32 @@ impl Inbox {
     pub(crate) fn push_unlimited(&self, letter: Letter) -> Pushed {
         let mut gate = self.gate.0.lock();
         gate.room = gate.room.max(1);
-        gate.push(letter)
+        self.enqueue(gate, letter)
+    }
+
+    #[inline(always)]
+    fn enqueue(&self, mut gate: MutexGuard<'_, Gate>, letter: Letter) -> Pushed {
+        let pushed = gate.push(letter);
+        if !matches!(pushed, Pushed::Closed(_)) {
+            self.scheduled(gate);
+        }
+        pushed
+    }
+
+    /// The consumer is scheduled, by the caller if it was idle. Unlocks, and wakes its task if it lingers.
+    #[inline(always)]
+    fn scheduled(&self, mut gate: MutexGuard<'_, Gate>) {
+        if std::mem::replace(&mut gate.state, State::Scheduled) == State::Lingering {
+            drop(gate);
+            self.ends.0.lingering.wake();
+        }
     }
 
     /// Enqueues the oldest of `letters`, as many as there is room for, and leaves the others. The last one's receipt goes in, if any does.
     pub(crate) fn push_all(&self, letters: &mut Letters, limit: u64) -> PushedAll {
         let mut gate = self.gate.0.lock();
         let pushed = match gate.state {
-            State::Scheduled => PushedAll::Queued,
+            State::Scheduled | State::Lingering => PushedAll::Queued,
             State::Idle => PushedAll::Wake,
             State::Closed => return PushedAll::Closed,
         };
@@ -186,7 +219,6 @@ impl Inbox {
         if count == 0 {
             return PushedAll::Queued;
         }
-        gate.state = State::Scheduled;
         gate.accepted += count as u64;
         // It is at least as much.
         gate.room -= u32::try_from(count).unwrap_or(u32::MAX);
@@ -201,6 +233,7 @@ impl Inbox {
         } else {
             gate.letters.append(letters);
         }
+        self.scheduled(gate);
         pushed
     }
 
@@ -208,9 +241,9 @@ impl Inbox {
     /// reports each as processed or dead-lettered, or gives it back.
     pub(crate) fn take(&self, letters: &mut Letters, limit: u64) {
         let mut gate = self.gate.0.lock();
-        match gate.given_back.take() {
-            Some(older) => *letters = older.0,
-            None => std::mem::swap(&mut gate.letters, letters),
+        match &mut gate.rare {
+            Some(rare) if !rare.given_back.is_empty() => std::mem::swap(&mut rare.given_back, letters),
+            _ => std::mem::swap(&mut gate.letters, letters),
         }
         self.make_room(&mut gate, limit);
     }
@@ -221,11 +254,11 @@ impl Inbox {
         if gate.state == State::Closed {
             return false;
         }
-        let mut older = std::mem::take(letters);
-        if let Some(more) = &mut gate.given_back {
-            older.append(&mut more.0);
+        if !letters.is_empty() {
+            let rare = gate.rare.get_or_insert_default();
+            letters.append(&mut rare.given_back);
+            std::mem::swap(&mut rare.given_back, letters);
         }
-        gate.given_back = (!older.is_empty()).then(|| Box::new(Older(older)));
         self.make_room(&mut gate, limit);
         true
     }
@@ -243,9 +276,8 @@ impl Inbox {
     }
 
     fn make_room(&self, gate: &mut Gate, limit: u64) {
-        if gate.awaited && self.queued_at(gate) <= limit / 2 {
-            gate.awaited = false;
-            self.ends.0.room.notify_waiters();
+        if gate.rare.as_ref().is_some_and(|rare| rare.room.is_some()) && self.queued_at(gate) <= limit / 2 {
+            gate.tell_room();
         }
     }
 
@@ -259,16 +291,30 @@ impl Inbox {
     /// The consumer found nothing, and its buffer is empty. `true` if it may rest; `false` if a letter has come and it must go on.
     pub(crate) fn rest(&self) -> bool {
         let mut gate = self.gate.0.lock();
-        if !gate.letters.is_empty() || gate.given_back.is_some() {
+        if !gate.is_empty() {
             return false;
         }
         if gate.letters.capacity() > ROOM_KEPT {
             gate.letters = Letters::new();
         }
-        if gate.state == State::Scheduled {
+        if gate.state != State::Closed {
             gate.state = State::Idle;
         }
         true
+    }
+
+    /// Whether there is a letter. If not, the next push wakes the consumer's task.
+    pub(crate) fn is_ready(&self, task: &mut Context<'_>) -> bool {
+        let mut gate = self.gate.0.lock();
+        if !gate.is_empty() {
+            return true;
+        }
+        if gate.state != State::Closed {
+            // Under the lock: whoever finds this state finds the waker.
+            self.ends.0.lingering.register(task.waker());
+            gate.state = State::Lingering;
+        }
+        false
     }
 
     /// If nothing waits and nothing is being handled: whatever is pushed from now on waits for the next incarnation.
@@ -287,7 +333,7 @@ impl Inbox {
         let idle = self.queued_at(&gate) == 0;
         if idle {
             gate.state = State::Closed;
-            self.ends.0.room.notify_waiters();
+            gate.tell_room();
         }
         idle
     }
@@ -295,12 +341,16 @@ impl Inbox {
     /// A new incarnation takes over: it will wake itself, so pushes need not.
     pub(crate) fn open(&self) {
         self.gate.0.lock().state = State::Scheduled;
+        drop(self.ends.0.lingering.take());
     }
 
     /// Admits no more: every later push gives the letter back. Senders that wait for room are woken.
     pub(crate) fn close(&self) {
-        self.gate.0.lock().state = State::Closed;
-        self.ends.0.room.notify_waiters();
+        let mut gate = self.gate.0.lock();
+        gate.state = State::Closed;
+        gate.tell_room();
+        drop(gate);
+        drop(self.ends.0.lingering.take());
     }
 
     /// Letters waiting or being handled.
@@ -339,7 +389,7 @@ impl Inbox {
     /// Gives back the room that an empty inbox keeps, and says how many bytes it was.
     pub(crate) fn shrink(&self) -> usize {
         let mut gate = self.gate.0.lock();
-        if !gate.letters.is_empty() || gate.given_back.is_some() {
+        if !gate.is_empty() {
             return 0;
         }
         std::mem::take(&mut gate.letters).capacity() * size_of::<Letter>()
@@ -356,26 +406,35 @@ impl Inbox {
 
     /// Waits until there may be room, or the inbox is closed.
     pub(crate) async fn room(&self, limit: u64) {
-        let notified = self.ends.0.room.notified();
-        tokio::pin!(notified);
-        // Registered before the look, so that a notification between the two is not lost.
-        notified.as_mut().enable();
-        {
+        let notified = {
             let mut gate = self.gate.0.lock();
             if gate.state == State::Closed || self.queued_at(&gate) < limit {
                 return;
             }
-            gate.awaited = true;
-        }
+            let room = gate.rare.get_or_insert_default().room.get_or_insert_default();
+            // It hears of every notification from here on, polled or not.
+            room.clone().notified_owned()
+        };
         notified.await;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Wake;
+
     use futures::FutureExt as _;
 
     use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicU64);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     fn letter(key: &str) -> Letter {
         let request = Request::query(key);
@@ -410,6 +469,38 @@ mod tests {
         assert!(matches!(inbox.push(letter("d"), 9), Pushed::Wake));
         let tally = inbox.tally();
         assert_eq!((tally.sent, tally.processed, tally.queued), (4, 3, 1));
+    }
+
+    /// Goal: a consumer that lingers is woken once by the first push, whatever kind, and needs no `Wake`; what follows wakes nobody.
+    #[test]
+    fn a_push_wakes_whoever_lingers() {
+        let pushes: [fn(&Inbox); 3] = [
+            |inbox| assert!(matches!(inbox.push(letter("a"), 9), Pushed::Queued)),
+            |inbox| assert!(matches!(inbox.push_unlimited(letter("a")), Pushed::Queued)),
+            |inbox| {
+                let mut letters = Letters::from([letter("a")]);
+                assert!(matches!(inbox.push_all(&mut letters, 9), PushedAll::Queued));
+            },
+        ];
+        for push in pushes {
+            let wakes = Arc::new(Wakes::default());
+            let waker = wakes.clone().into();
+            let mut task = Context::from_waker(&waker);
+            let inbox = Inbox::new();
+            inbox.open();
+            assert!(!inbox.is_ready(&mut task));
+            assert!(!inbox.is_ready(&mut task), "it may be asked again");
+            push(&inbox);
+            push(&inbox);
+            assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+            assert!(inbox.is_ready(&mut task));
+            inbox.take(&mut Letters::new(), 9);
+            assert!(!inbox.is_ready(&mut task));
+            inbox.close();
+            assert!(matches!(inbox.push(letter("b"), 9), Pushed::Closed(_)));
+            assert!(!inbox.is_ready(&mut task), "it goes when its turn is over");
+            assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        }
     }
 
     /// Goal: letters in the consumer's hands count against the limit; a sender that waits hears when half of it is free.

@@ -20,6 +20,7 @@ mod ledger;
 mod level;
 mod message;
 mod name_pattern;
+mod pace;
 mod payload;
 mod persist;
 mod persisted;

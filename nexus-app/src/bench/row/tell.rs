@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use nexus_actors::agent::AgentId;
 use nexus_actors::prelude::*;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -28,6 +29,8 @@ const SHAPES: [(usize, usize, &str, Option<&str>); 3] = [
 pub(super) struct Receivers {
     pub(super) site: Site,
     pub(super) names: Arc<[String]>,
+    /// Of the same agents: whoever sends often holds them, as it holds references to bare actors.
+    keys: Arc<[AgentId]>,
     pub(super) bare: Arc<[ActorRef<BareMessage>]>,
     pub(super) channels: Arc<[mpsc::Sender<ChannelMessage>]>,
 }
@@ -41,7 +44,9 @@ impl Receivers {
         ))?;
         let bare = site.run(contestant::bare(count))?.into();
         let channels = site.run(async move { contestant::channels(count) })?.into();
-        Ok(Self { site, names: contestant::names("counter", count).into(), bare, channels })
+        let names = contestant::names("counter", count);
+        let keys = names.iter().map(|name| AgentId::of(name)).collect();
+        Ok(Self { site, names: names.into(), keys, bare, channels })
     }
 }
 
@@ -87,10 +92,10 @@ pub(super) fn tells(
     targets: usize,
     count: usize,
 ) -> Result<[(&'static str, f64); 3], BenchError> {
-    let Receivers { site, names, bare, channels } = receivers;
+    let Receivers { site, keys, bare, channels, .. } = receivers;
     let shape = (senders, targets, count);
-    let (node, names) = (site.node(), names.clone());
-    let nexus = site.run(flood(shape, move |to| match node.send(&names[to], contestant::request()) {
+    let (node, keys) = (site.node(), keys.clone());
+    let nexus = site.run(flood(shape, move |to| match node.send(&keys[to], contestant::request()) {
         Ok(()) => true,
         Err(AgentError::Overloaded { .. }) => false,
         Err(error) => panic!("{error}"),
