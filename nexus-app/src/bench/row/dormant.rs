@@ -1,5 +1,6 @@
 //! A fleet that sleeps: what a dormant agent costs, how soon a node with all of them is up, and how fast they wake in random order.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use nexus_actors::Node;
@@ -20,11 +21,19 @@ pub(super) const ROW: Row = Row {
     name: "dormant",
     about: "memory of dormant agents (--agents), the start of their node, wakes a second",
     measure,
-    parts: &[Part { name: SLEEPERS, measure: sleepers }, Part { name: SPAWNS, measure: spawns }],
+    parts: &[
+        Part { name: SLEEPERS, measure: sleepers },
+        Part { name: SPAWNS, measure: spawns },
+        Part { name: MEMORY, measure: touch },
+    ],
 };
 
 const SLEEPERS: &str = "dormant";
 const SPAWNS: &str = "dormant-bare";
+const MEMORY: &str = "dormant-memory";
+/// What an agent that is awake takes at most, and the granularity of memory.
+const AWAKE_BYTES: usize = 12 * 1024;
+const PAGE: usize = 4096;
 /// Agents that are awake at a time while the others are laid down: one in a thousand, since the heap keeps what the most that were
 /// ever awake took.
 const fn awake(agents: usize) -> usize {
@@ -51,6 +60,9 @@ fn measure(run: &Run<'_>) -> Result<Vec<Figure>, BenchError> {
         run.note_growth(Growth::of(agents, measures[BYTES]));
     }
     let mut samples = run.rounds(|samples| {
+        if run.plan.live > 0 {
+            child::measure(MEMORY, &run.plan)?;
+        }
         for (measure, value) in child::measure(SLEEPERS, &run.plan)? {
             samples.add("nexus", measure, value);
         }
@@ -176,6 +188,17 @@ async fn lay_down(node: &Node, agents: std::ops::Range<usize>) {
         }
     }
     panic!("asked {ATTEMPTS} times, {} agents are still awake", asleep - node.dormant_count());
+}
+
+/// Writes to as much memory as the agents that wake will take. A virtual machine gets memory from its host when it is written to for the
+/// first time, which takes longer than anything measured here: whoever is measured first would pay for all.
+fn touch(plan: &Plan) -> Result<Measures, BenchError> {
+    let mut memory = vec![0_u8; plan.live * AWAKE_BYTES];
+    for page in memory.chunks_mut(PAGE) {
+        page[0] = 1;
+    }
+    black_box(&memory);
+    Ok(Measures::new())
 }
 
 /// Bare linked actors, each started and sent a message, one after the other.
