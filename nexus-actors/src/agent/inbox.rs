@@ -113,14 +113,9 @@ struct Rare {
 }
 
 impl Gate {
-    /// There is room.
+    /// There is room, and the inbox is open.
     #[inline(always)]
-    fn push(&mut self, letter: Letter) -> Pushed {
-        let pushed = match self.state {
-            State::Scheduled | State::Lingering => Pushed::Queued,
-            State::Idle => Pushed::Wake,
-            State::Closed => return Pushed::Closed(letter),
-        };
+    fn push(&mut self, letter: Letter) {
         self.accepted += 1;
         self.room -= 1;
         if self.letters.capacity() == 0 {
@@ -128,7 +123,6 @@ impl Gate {
             self.letters.reserve_exact(1);
         }
         self.letters.push_back(letter);
-        pushed
     }
 
     fn is_empty(&self) -> bool {
@@ -187,17 +181,23 @@ impl Inbox {
 
     #[inline(always)]
     fn enqueue(&self, mut gate: MutexGuard<'_, Gate>, letter: Letter) -> Pushed {
-        let pushed = gate.push(letter);
-        if !matches!(pushed, Pushed::Closed(_)) {
-            self.scheduled(gate);
+        let before = gate.state;
+        if before == State::Closed {
+            return Pushed::Closed(letter);
         }
-        pushed
+        gate.push(letter);
+        self.schedule(gate, before);
+        if before == State::Idle { Pushed::Wake } else { Pushed::Queued }
     }
 
-    /// The consumer is scheduled, by the caller if it was idle. Unlocks, and wakes its task if it lingers.
+    /// The consumer is scheduled from `before` on, by the caller if it was idle. Unlocks, and wakes its task if it lingers.
     #[inline(always)]
-    fn scheduled(&self, mut gate: MutexGuard<'_, Gate>) {
-        if std::mem::replace(&mut gate.state, State::Scheduled) == State::Lingering {
+    fn schedule(&self, mut gate: MutexGuard<'_, Gate>, before: State) {
+        if before == State::Scheduled {
+            return;
+        }
+        gate.state = State::Scheduled;
+        if before == State::Lingering {
             drop(gate);
             self.ends.0.lingering.wake();
         }
@@ -206,11 +206,10 @@ impl Inbox {
     /// Enqueues the oldest of `letters`, as many as there is room for, and leaves the others. The last one's receipt goes in, if any does.
     pub(crate) fn push_all(&self, letters: &mut Letters, limit: u64) -> PushedAll {
         let mut gate = self.gate.0.lock();
-        let pushed = match gate.state {
-            State::Scheduled | State::Lingering => PushedAll::Queued,
-            State::Idle => PushedAll::Wake,
-            State::Closed => return PushedAll::Closed,
-        };
+        let before = gate.state;
+        if before == State::Closed {
+            return PushedAll::Closed;
+        }
         if (gate.room as usize) < letters.len() {
             let room = limit.saturating_sub(self.queued_at(&gate));
             gate.room = u32::try_from(room).unwrap_or(u32::MAX);
@@ -233,8 +232,8 @@ impl Inbox {
         } else {
             gate.letters.append(letters);
         }
-        self.scheduled(gate);
-        pushed
+        self.schedule(gate, before);
+        if before == State::Idle { PushedAll::Wake } else { PushedAll::Queued }
     }
 
     /// Takes the oldest letters, all there are or all that were given back, in exchange for the empty buffer `letters`. The caller
