@@ -21,16 +21,11 @@ pub(super) const ROW: Row = Row {
     name: "dormant",
     about: "memory of dormant agents (--agents), the start of their node, wakes a second",
     measure,
-    parts: &[
-        Part { name: SLEEPERS, measure: sleepers },
-        Part { name: SPAWNS, measure: spawns },
-        Part { name: MEMORY, measure: touch },
-    ],
+    parts: &[Part { name: SLEEPERS, measure: sleepers }, Part { name: SPAWNS, measure: spawns }],
 };
 
 const SLEEPERS: &str = "dormant";
 const SPAWNS: &str = "dormant-bare";
-const MEMORY: &str = "dormant-memory";
 /// What an agent that is awake takes at most, and the granularity of memory.
 const AWAKE_BYTES: usize = 12 * 1024;
 const PAGE: usize = 4096;
@@ -60,9 +55,6 @@ fn measure(run: &Run<'_>) -> Result<Vec<Figure>, BenchError> {
         run.note_growth(Growth::of(agents, measures[BYTES]));
     }
     let mut samples = run.rounds(|samples| {
-        if run.plan.live > 0 {
-            child::measure(MEMORY, &run.plan)?;
-        }
         for (measure, value) in child::measure(SLEEPERS, &run.plan)? {
             samples.add("nexus", measure, value);
         }
@@ -141,6 +133,7 @@ fn sweep(site: &Site, count: usize) -> Result<f64, BenchError> {
     let mut order: Vec<usize> = (0..node.agent_count()).collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(SEED));
     order.truncate(count);
+    touch(count);
     let sweeping = node.clone();
     let rate = site.run(async move {
         let started = Instant::now();
@@ -190,21 +183,21 @@ async fn lay_down(node: &Node, agents: std::ops::Range<usize>) {
     panic!("asked {ATTEMPTS} times, {} agents are still awake", asleep - node.dormant_count());
 }
 
-/// Writes to as much memory as the agents that wake will take. A virtual machine gets memory from its host when it is written to for the
-/// first time, which takes longer than anything measured here: whoever is measured first would pay for all.
-fn touch(plan: &Plan) -> Result<Measures, BenchError> {
-    let mut memory = vec![0_u8; plan.live * AWAKE_BYTES];
+/// Writes to as much memory as `count` agents take that are awake, and gives it back. A virtual machine gets memory from its host when it
+/// is written to for the first time, and may return what is free after some seconds; to get it takes longer than anything measured here.
+fn touch(count: usize) {
+    let mut memory = vec![0_u8; count * AWAKE_BYTES];
     for page in memory.chunks_mut(PAGE) {
         page[0] = 1;
     }
     black_box(&memory);
-    Ok(Measures::new())
 }
 
 /// Bare linked actors, each started and sent a message, one after the other.
 fn spawns(plan: &Plan) -> Result<Measures, BenchError> {
     let count = plan.live;
     let runtime = runtime()?;
+    touch(count);
     let spawning = runtime.spawn(async move {
         let started = Instant::now();
         let actors = linked(count).await;
