@@ -21,11 +21,16 @@ pub(super) const ROW: Row = Row {
     name: "dormant",
     about: "memory of dormant agents (--agents), the start of their node, wakes a second",
     measure,
-    parts: &[Part { name: SLEEPERS, measure: sleepers }, Part { name: SPAWNS, measure: spawns }],
+    parts: &[
+        Part { name: SLEEPERS, measure: sleepers },
+        Part { name: SPAWNS, measure: spawns },
+        Part { name: MEMORY, measure: touch },
+    ],
 };
 
 const SLEEPERS: &str = "dormant";
 const SPAWNS: &str = "dormant-bare";
+const MEMORY: &str = "dormant-memory";
 /// What an agent that is awake takes at most, and the granularity of memory.
 const AWAKE_BYTES: usize = 12 * 1024;
 const PAGE: usize = 4096;
@@ -120,20 +125,21 @@ hibernate_after = "1d"
     #[expect(clippy::cast_precision_loss, reason = "counts of agents, far below 2^52")]
     measures.insert(BYTES.to_owned(), (resident()? - before) / agents as f64);
     if plan.live > 0 {
-        measures.insert(WAKES.to_owned(), sweep(&site, plan.live.min(agents))?);
+        measures.insert(WAKES.to_owned(), sweep(&site, plan)?);
     }
     // Thousands of actors take long to end one by one, and the process ends anyway.
     std::mem::forget(site);
     Ok(measures)
 }
 
-/// Wakes a second of `count` sleepers in random order; each handles its message and nothing is lost.
-fn sweep(site: &Site, count: usize) -> Result<f64, BenchError> {
+/// Wakes a second of sleepers in random order; each handles its message and nothing is lost.
+fn sweep(site: &Site, plan: &Plan) -> Result<f64, BenchError> {
+    let count = plan.live.min(plan.agents);
+    child::measure(MEMORY, plan)?;
     let node = site.node();
     let mut order: Vec<usize> = (0..node.agent_count()).collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(SEED));
     order.truncate(count);
-    touch(count);
     let sweeping = node.clone();
     let rate = site.run(async move {
         let started = Instant::now();
@@ -183,21 +189,22 @@ async fn lay_down(node: &Node, agents: std::ops::Range<usize>) {
     panic!("asked {ATTEMPTS} times, {} agents are still awake", asleep - node.dormant_count());
 }
 
-/// Writes to as much memory as `count` agents take that are awake, and gives it back. A virtual machine gets memory from its host when it
-/// is written to for the first time, and may return what is free after some seconds; to get it takes longer than anything measured here.
-fn touch(count: usize) {
-    let mut memory = vec![0_u8; count * AWAKE_BYTES];
+/// Writes to as much memory as the agents that wake will take, and ends. A virtual machine gets memory from its host when it is written to for
+/// the first time, and may return what is free after some seconds; to get it takes longer than anything measured here.
+fn touch(plan: &Plan) -> Result<Measures, BenchError> {
+    let mut memory = vec![0_u8; plan.live * AWAKE_BYTES];
     for page in memory.chunks_mut(PAGE) {
         page[0] = 1;
     }
     black_box(&memory);
+    Ok(Measures::new())
 }
 
 /// Bare linked actors, each started and sent a message, one after the other.
 fn spawns(plan: &Plan) -> Result<Measures, BenchError> {
     let count = plan.live;
     let runtime = runtime()?;
-    touch(count);
+    child::measure(MEMORY, plan)?;
     let spawning = runtime.spawn(async move {
         let started = Instant::now();
         let actors = linked(count).await;
