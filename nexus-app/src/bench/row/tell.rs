@@ -70,17 +70,15 @@ fn measure(run: &Run<'_>) -> Result<Vec<Figure>, BenchError> {
         Ok(())
     })?;
     let mut figures = Vec::new();
-    for (senders, targets, what, erlang) in SHAPES {
+    for (_, targets, what, erlang) in SHAPES {
         if let Some(key) = erlang {
             run.erlang(&mut samples, what, key);
         }
         let figure = samples.figure(what, Unit::PerSecond, &["ractor", "tokio", "erlang"]);
-        figures.push(match (senders, targets) {
-            (1, 1) => {
+        figures.push(match targets {
+            1 => {
                 figure.target(Target::AtLeastTimes(3.0, "ractor")).target(Target::AtLeastTimes(1.0, "erlang"))
             }
-            (1, _) => figure,
-            // The target is of this shape, a sender on each core, as the prototype measured it.
             _ => figure.target(Target::AtLeastTimes(1.3, "ractor")),
         });
     }
