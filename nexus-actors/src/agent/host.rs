@@ -4,17 +4,14 @@
 //! topology says. A restart loses the behavior's state, and of its messages only the one being handled.
 
 use std::any::Any;
-use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::time::Sleep;
 
 use super::batch::Batch;
 use super::behavior::AgentSpec;
@@ -22,7 +19,7 @@ use super::cell::{AgentCell, Leaving, Sent};
 use super::durable::{Codec, Durable};
 use super::family::Family;
 use super::hibernate::lifecycle::Phase;
-use super::inbox::{Inbox, Letter, Letters};
+use super::inbox::{Letter, Letters};
 use super::level::LevelGranted;
 use super::message::{AgentMessage, HostMessage, Operation, Request};
 use super::pace::{LINGER, Pace, Wait};
@@ -30,6 +27,7 @@ use super::payload::Payload;
 use super::persist::too_early;
 use super::persisted::Persisted;
 use super::reply::{Answer, Fate, ReplyPort, is_refused, listen};
+use super::wait::{lingered, requeue};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::route::DeadLetterReason;
@@ -575,34 +573,6 @@ pub(super) fn caught<T>(
         batch.failed(cut(said, REASON_BYTES_MAX).into_owned());
         Err(said.into())
     })
-}
-
-/// Goes to the back of the run queue, where another worker may take it. tokio's `yield_now` would wait for this worker's whole
-/// queue and its driver, out of the others' reach.
-async fn requeue() {
-    let mut requeued = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut requeued, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Waits until there is a letter, which is `false`, or the turn is over.
-async fn lingered(inbox: &Inbox, mut over: Pin<&mut Option<Sleep>>) -> bool {
-    poll_fn(|task| {
-        if inbox.is_ready(task) {
-            return Poll::Ready(false);
-        }
-        match over.as_mut().as_pin_mut() {
-            Some(over) => over.poll(task).map(|()| true),
-            None => Poll::Ready(true),
-        }
-    })
-    .await
 }
 
 /// Why a request should not be handled any more.

@@ -21,7 +21,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
@@ -303,17 +303,17 @@ impl Inbox {
     }
 
     /// Whether there is a letter. If not, the next push wakes the consumer's task.
-    pub(crate) fn is_ready(&self, task: &mut Context<'_>) -> bool {
+    pub(crate) fn poll_letter(&self, task: &mut Context<'_>) -> Poll<()> {
         let mut gate = self.gate.0.lock();
         if !gate.is_empty() {
-            return true;
+            return Poll::Ready(());
         }
         if gate.state != State::Closed {
             // Under the lock: whoever finds this state finds the waker.
             self.ends.0.lingering.register(task.waker());
             gate.state = State::Lingering;
         }
-        false
+        Poll::Pending
     }
 
     /// If nothing waits and nothing is being handled: whatever is pushed from now on waits for the next incarnation.
@@ -487,17 +487,17 @@ mod tests {
             let mut task = Context::from_waker(&waker);
             let inbox = Inbox::new();
             inbox.open();
-            assert!(!inbox.is_ready(&mut task));
-            assert!(!inbox.is_ready(&mut task), "it may be asked again");
+            assert!(inbox.poll_letter(&mut task).is_pending());
+            assert!(inbox.poll_letter(&mut task).is_pending(), "it may be asked again");
             push(&inbox);
             push(&inbox);
             assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
-            assert!(inbox.is_ready(&mut task));
+            assert!(inbox.poll_letter(&mut task).is_ready());
             inbox.take(&mut Letters::new(), 9);
-            assert!(!inbox.is_ready(&mut task));
+            assert!(inbox.poll_letter(&mut task).is_pending());
             inbox.close();
             assert!(matches!(inbox.push(letter("b"), 9), Pushed::Closed(_)));
-            assert!(!inbox.is_ready(&mut task), "it goes when its turn is over");
+            assert!(inbox.poll_letter(&mut task).is_pending(), "it goes when its turn is over");
             assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
         }
     }

@@ -30,6 +30,7 @@ mod start;
 #[cfg(test)]
 mod start_test;
 mod tally;
+mod wait;
 
 pub use behavior::{AgentSpec, Behaviors};
 pub(crate) use cell::{AgentCell, Leaving, Sent};
