@@ -538,10 +538,10 @@ mod tests {
         assert_eq!(inbox.queued(), 4);
     }
 
-    /// Goal: a letter stays within one and a half cache lines: both sides pay for each of them.
+    /// Goal: a letter stays as small as a cache line: both sides pay for each of them.
     #[test]
     fn letters_are_small() {
-        assert_eq!(size_of::<Letter>(), 96);
+        assert_eq!(size_of::<Letter>(), 64);
     }
 
     /// Goal: what a push touches of an inbox is one cache line.

@@ -1,5 +1,7 @@
 //! What agents are sent.
 
+use std::sync::Arc;
+
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
@@ -11,7 +13,7 @@ use super::reply::ReplyPort;
 use crate::clock::Millis;
 use crate::error::AgentError;
 use crate::route::travel::Luggage;
-use crate::store::{Follows, Origin, PackedFollows};
+use crate::store::{Follows, Origin};
 use crate::telemetry::TraceContext;
 
 /// The message type of every agent: `type Msg = AgentMessage` in a behavior.
@@ -116,10 +118,16 @@ struct Extras {
     /// Given by the asking node.
     #[serde(skip)]
     id: Option<RequestId>,
+    /// Its place in a feed. Given by the cluster's nodes only: no client can claim one.
+    #[serde(skip)]
+    origin: Option<Origin>,
+    /// What it follows in its feed.
+    #[serde(skip)]
+    follows: Option<Follows>,
 }
 
 /// A request to an agent.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// Query, update or action.
     pub operation: Operation,
@@ -127,43 +135,19 @@ pub struct Request {
     pub key: SmolStr,
     /// Default, new value or arguments.
     pub payload: Payload,
-    /// What most requests carry nothing of.
-    extras: Option<Box<Extras>>,
-    /// Its place in a feed. Given by the cluster's nodes only: no client can claim one.
-    #[serde(skip)]
-    origin: Option<Origin>,
-    /// What it follows in its feed.
-    #[serde(skip)]
-    follows: PackedFollows,
-}
-
-impl Clone for Request {
-    /// Inlined: an agent is handed a copy of each request, made where it is wanted.
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        Self {
-            operation: self.operation,
-            key: self.key.clone(),
-            payload: self.payload.clone(),
-            extras: self.extras.clone(),
-            origin: self.origin,
-            follows: self.follows,
-        }
-    }
+    /// What most requests carry nothing of. Shared with the copy that the behavior is given.
+    extras: Option<Arc<Extras>>,
 }
 
 impl Request {
+    fn extras(&mut self) -> &mut Extras {
+        Arc::make_mut(self.extras.get_or_insert_default())
+    }
+
     /// A request without hints.
     #[must_use]
     pub fn new(operation: Operation, key: impl Into<SmolStr>, payload: Payload) -> Self {
-        Self {
-            operation,
-            key: key.into(),
-            payload,
-            extras: None,
-            origin: None,
-            follows: PackedFollows::default(),
-        }
+        Self { operation, key: key.into(), payload, extras: None }
     }
 
     /// Reads `key`; answered with [`AgentError::NotFound`](crate::AgentError::NotFound) if there is no value.
@@ -193,22 +177,22 @@ impl Request {
     /// The same request with `hints`.
     #[must_use]
     pub fn with_hints(mut self, hints: Hints) -> Self {
-        self.extras.get_or_insert_default().hints = hints;
+        self.extras().hints = hints;
         self
     }
 
     /// The same request, not to be handled after `deadline` on the node's clock.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Millis) -> Self {
-        self.extras.get_or_insert_default().hints.deadline = Some(deadline);
+        self.extras().hints.deadline = Some(deadline);
         self
     }
 
     /// The same request, which comes from this place of a feed: a persisted agent that has handled it, or a later one of the feed,
     /// skips it.
     #[must_use]
-    pub const fn from_feed(mut self, origin: Origin) -> Self {
-        self.origin = Some(origin);
+    pub fn from_feed(mut self, origin: Origin) -> Self {
+        self.extras().origin = Some(origin);
         self
     }
 
@@ -216,40 +200,41 @@ impl Request {
     /// and one that has not handled what it follows does not handle it either, but has it [reported](crate::route::FeedLosses).
     #[must_use]
     pub fn from_feed_after(mut self, origin: Origin, follows: Follows) -> Self {
-        self.origin = Some(origin);
-        self.follows = follows.into();
+        let extras = self.extras();
+        (extras.origin, extras.follows) = (Some(origin), Some(follows));
         self
     }
 
     /// The place of a feed that this request comes from, if it does.
     #[must_use]
-    pub const fn origin(&self) -> Option<Origin> {
-        self.origin
+    pub fn origin(&self) -> Option<Origin> {
+        self.extras.as_ref()?.origin
     }
 
     /// What the request follows in its feed, if that matters.
     #[must_use]
     pub fn follows(&self) -> Option<Follows> {
-        self.follows.get()
+        self.extras.as_ref()?.follows
     }
 
     /// Its place in a feed that delivers again what is lost.
     #[inline]
     pub(crate) fn chained(&self) -> Option<(Origin, Follows)> {
-        Some((self.origin?, self.follows.get()?))
+        let extras = self.extras.as_deref()?;
+        Some((extras.origin?, extras.follows?))
     }
 
     /// The same request as part of a distributed trace.
     #[must_use]
     pub fn with_trace(mut self, trace: TraceContext) -> Self {
-        self.extras.get_or_insert_default().trace = Some(trace);
+        self.extras().trace = Some(trace);
         self
     }
 
     /// Makes it part of a distributed trace unless it is part of one already.
     #[cold]
     pub(crate) fn join(&mut self, trace: TraceContext) {
-        self.extras.get_or_insert_default().trace.get_or_insert(trace);
+        self.extras().trace.get_or_insert(trace);
     }
 
     /// The same request, marked as one that may be handled more than once without harm. An [ask](crate::Node::ask) of it is tried again
@@ -261,7 +246,7 @@ impl Request {
     /// are sent or published are not tried again, marked or not.
     #[must_use]
     pub fn at_least_once(mut self) -> Self {
-        self.extras.get_or_insert_default().at_least_once = true;
+        self.extras().at_least_once = true;
         self
     }
 
@@ -276,7 +261,7 @@ impl Request {
     /// requests between nodes.
     #[must_use]
     pub fn with_request_id(mut self, id: RequestId) -> Self {
-        let extras = self.extras.get_or_insert_default();
+        let extras = self.extras();
         (extras.at_least_once, extras.id) = (true, Some(id));
         self
     }
@@ -287,7 +272,7 @@ impl Request {
         self.extras.as_ref().and_then(|extras| extras.id)
     }
 
-    /// Whether it carries neither hints nor a trace, and is not marked as one that may be tried again.
+    /// Whether it carries neither hints nor a trace, is not marked as one that may be tried again, and comes from no feed.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
         self.extras.is_none()

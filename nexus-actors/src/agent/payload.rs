@@ -1,39 +1,37 @@
 //! The one payload form: MessagePack in reference-counted bytes (design decision D2).
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::AgentError;
 
 /// The deepest nesting that is decoded.
 const DEPTH_MAX: usize = 128;
 
+/// What there is of no value.
+static NOTHING: Bytes = Bytes::new();
+
 /// A MessagePack value, or nothing. Cloning shares the bytes.
 ///
 /// What works locally works remotely, is recorded, replayed and stored in this form.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Payload(Bytes);
-
-impl Clone for Payload {
-    /// Most requests carry nothing, and every request is cloned once on its way: without this, through a table of functions.
-    #[inline]
-    fn clone(&self) -> Self {
-        if self.0.is_empty() { Self::EMPTY } else { Self(self.0.clone()) }
-    }
-}
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload(
+    /// Not empty. One reference, not the four words of `Bytes`: a request goes from core to core, and most carry nothing.
+    Option<Arc<Bytes>>,
+);
 
 impl Payload {
     /// No value. Decodes as MessagePack nil.
-    pub const EMPTY: Self = Self(Bytes::new());
+    pub const EMPTY: Self = Self(None);
 
     /// Wraps bytes that already are MessagePack.
     #[must_use]
-    pub const fn from_msgpack(bytes: Bytes) -> Self {
-        Self(bytes)
+    pub fn from_msgpack(bytes: Bytes) -> Self {
+        Self((!bytes.is_empty()).then(|| Arc::new(bytes)))
     }
 
     /// Encodes `value`; structs become maps with their fields' names.
@@ -42,7 +40,7 @@ impl Payload {
     /// [`AgentError::Malformed`] if `value` cannot be represented, such as a map whose serializer fails.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, AgentError> {
         match rmp_serde::to_vec_named(value) {
-            Ok(bytes) => Ok(Self(bytes.into())),
+            Ok(bytes) => Ok(Self::from_msgpack(bytes.into())),
             Err(error) => Err(AgentError::Malformed { reason: format!("cannot encode: {error}") }),
         }
     }
@@ -54,7 +52,7 @@ impl Payload {
     /// deeper than 128, which would cost the decoder its stack. Nothing else changes.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, AgentError> {
         let malformed = |reason: String| AgentError::Malformed { reason };
-        let bytes: &[u8] = if self.0.is_empty() { &[0xc0] } else { &self.0 };
+        let bytes: &[u8] = if self.is_empty() { &[0xc0] } else { self.bytes() };
         let mut decoder = rmp_serde::Deserializer::new(Cursor::new(bytes));
         decoder.set_max_depth(DEPTH_MAX);
         let value = T::deserialize(&mut decoder).map_err(|error| malformed(error.to_string()))?;
@@ -67,7 +65,7 @@ impl Payload {
     /// The bytes, without copying them.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.0.map_or_else(Bytes::new, Arc::unwrap_or_clone)
     }
 
     /// The value as JSON, for people.
@@ -81,14 +79,26 @@ impl Payload {
 
     /// The encoded bytes; empty for [`Payload::EMPTY`].
     #[must_use]
-    pub const fn bytes(&self) -> &Bytes {
-        &self.0
+    pub fn bytes(&self) -> &Bytes {
+        self.0.as_deref().unwrap_or(&NOTHING)
     }
 
     /// Whether there is no value at all.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.bytes().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Bytes::deserialize(deserializer).map(Self::from_msgpack)
     }
 }
 

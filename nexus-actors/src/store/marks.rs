@@ -67,37 +67,6 @@ pub struct Follows {
     pub pass: u8,
 }
 
-/// [`Follows`] in the seven bytes that a request has left: six of the place and the pass. A place that no request can follow says that
-/// nothing is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PackedFollows([u8; 7]);
-
-impl Default for PackedFollows {
-    fn default() -> Self {
-        Self([u8::MAX; 7])
-    }
-}
-
-impl From<Follows> for PackedFollows {
-    fn from(Follows { seq, pass }: Follows) -> Self {
-        let [a, b, c, d, e, f, ..] = seq.min(Origin::SEQ_MAX - 1).to_le_bytes();
-        Self([a, b, c, d, e, f, pass])
-    }
-}
-
-impl PackedFollows {
-    pub(crate) const fn is_known(self) -> bool {
-        let [a, b, c, d, e, f, _] = self.0;
-        a & b & c & d & e & f != u8::MAX
-    }
-
-    pub(crate) fn get(self) -> Option<Follows> {
-        let [a, b, c, d, e, f, pass] = self.0;
-        let seq = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-        self.is_known().then_some(Follows { seq, pass })
-    }
-}
-
 /// How a feed's request stands to what its agent has handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -198,18 +167,6 @@ mod tests {
         assert_eq!([standing(7, 5), standing(7, 6)], [Standing::Handled, Standing::Next]);
         assert_eq!(standing(4, 1), Standing::Next);
         assert_eq!(Marks::from(vec![(7, 5), (3, 9)]), marks);
-    }
-
-    /// Goal: what a request follows is kept in seven bytes, over the whole range, and nothing known is told from the first place.
-    #[test]
-    fn follows_are_packed() {
-        assert_eq!((PackedFollows::default().get(), size_of::<PackedFollows>()), (None, 7));
-        for seq in [0, 1, 255, 256, 1 << 40, Origin::SEQ_MAX - 1] {
-            for pass in [0, 1, 255] {
-                let follows = Follows { seq, pass };
-                assert_eq!(PackedFollows::from(follows).get(), Some(follows));
-            }
-        }
     }
 
     /// Goal: whatever is lost, doubled, late or delivered again, an agent handles each request once and in order, and none past a gap.

@@ -45,7 +45,7 @@ pub use disk::Disk;
 pub use error::StoreError;
 pub use handle::{Store, StoreState, StoreStatus};
 pub use marks::{Follows, Origin};
-pub(crate) use marks::{Marks, PackedFollows, Standing};
+pub(crate) use marks::{Marks, Standing};
 pub(crate) use policy::Due;
 pub use policy::Persist;
 pub use redb::StorageBackend;
