@@ -517,7 +517,9 @@ where
         let updates = request.operation == Operation::Update;
         let traced = request.trace().is_some();
 
-        let message = AgentMessage::Request(request.clone(), reply);
+        // The copy is what stays: it is written in parts, which a processor is slow to read as a whole.
+        let copy = request.clone();
+        let message = AgentMessage::Request(std::mem::replace(request, copy), reply);
         batch.begin();
         // Pinned here, so that the two ways to await it do not each hold a copy.
         let mut handling = pin!(self.behavior.handle(myself.clone(), message, turn.inner));

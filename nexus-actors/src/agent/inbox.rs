@@ -110,6 +110,8 @@ struct Rare {
     given_back: Letters,
     /// Where senders wait for room: the consumer tells them, when it comes for more, that the inbox is half empty.
     room: Option<Arc<Notify>>,
+    /// Senders that were turned away.
+    rejected: u64,
 }
 
 impl Gate {
@@ -143,8 +145,6 @@ struct Ends {
     /// Only the consumer writes it.
     processed: AtomicU64,
     dead_lettered: AtomicU64,
-    /// Written by senders that are turned away.
-    rejected: AtomicU64,
     /// When the consumer last rested, on the node's clock; kept only where the agent can sleep.
     rested_at: AtomicU64,
     /// The consumer's task, while it lingers.
@@ -282,9 +282,8 @@ impl Inbox {
 
     /// A sender was turned away.
     pub(crate) fn reject(&self) {
-        // Ordered by the lock, so that a tally has it with what was accepted.
-        let _gate = self.gate.0.lock();
-        self.ends.0.rejected.fetch_add(1, Ordering::Relaxed);
+        // Under the lock, so that a tally has it with what was accepted, and not with what the consumer writes.
+        self.gate.0.lock().rare.get_or_insert_default().rejected += 1;
     }
 
     /// The consumer found nothing, and its buffer is empty. `true` if it may rest; `false` if a letter has come and it must go on.
@@ -369,7 +368,7 @@ impl Inbox {
         let gate = self.gate.0.lock();
         let processed = self.ends.0.processed.load(Ordering::Acquire);
         let dead_lettered = self.ends.0.dead_lettered.load(Ordering::Acquire);
-        let rejected = self.ends.0.rejected.load(Ordering::Relaxed);
+        let rejected = gate.rare.as_ref().map_or(0, |rare| rare.rejected);
         Tally {
             sent: gate.accepted + rejected,
             processed,
