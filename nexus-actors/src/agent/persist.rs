@@ -134,7 +134,7 @@ where
                         let letter = batch.first().expect("it was admitted");
                         (letter.request.clone(), letter.answer.is_wanted())
                     };
-                    self.one(myself, &mut state.turn().0, batch).await?;
+                    self.one::<true>(myself, &mut state.turn().0, batch).await?;
                     let clock = *state.seat.node.clock();
                     if let Some(persisted) = &mut state.persisted {
                         persisted.handled(&request, asked, || clock.now());

@@ -69,8 +69,8 @@ pub struct ReplyPort(
 #[derive(Debug)]
 struct Asked {
     to: Answer,
-    /// The default a query brought: what "no value" becomes. Boxed: few requests have one.
-    default: Option<Box<Payload>>,
+    /// The default a query brought: what "no value" becomes.
+    default: Option<Payload>,
     fate: Option<Arc<Fate>>,
 }
 
@@ -110,7 +110,7 @@ impl ReplyPort {
     /// The port through which the agent that shares `fate` answers a request that brought `default`.
     #[inline]
     pub(crate) fn bound(to: Answer, default: Option<Payload>, fate: &Arc<Fate>) -> Self {
-        let asked = |to| Asked { to, default: default.map(Box::new), fate: Some(fate.clone()) };
+        let asked = |to| Asked { to, default, fate: Some(fate.clone()) };
         Self(to.is_asked().then(|| asked(to.handled())))
     }
 
@@ -167,7 +167,7 @@ impl From<RpcReplyPort<Reply>> for ReplyPort {
 impl Asked {
     fn send(mut self, reply: Reply) {
         let reply = match (reply, self.default.take()) {
-            (Err(AgentError::NotFound { .. }), Some(default)) => Ok(*default),
+            (Err(AgentError::NotFound { .. }), Some(default)) => Ok(default),
             (reply, _) => reply,
         };
         self.to.take().send(reply);
