@@ -18,7 +18,7 @@ pub(crate) struct Batch<'a> {
     letters: Letters,
     /// Whether the letters come from the inbox, and not by plain ractor past it.
     from_inbox: bool,
-    /// Whether the first letter is at hand: its behavior has a copy, whose parts are reference-counted or small.
+    /// Whether the first letter is at hand: its behavior has the request, and here is a copy, whose parts are reference-counted or small.
     handling: bool,
     error: Option<String>,
     /// Letters that were handled and are handled again if the batch is cut short: what they changed is not stored yet.
@@ -72,7 +72,7 @@ impl<'a> Batch<'a> {
         self.letters.front_mut()
     }
 
-    /// The behavior is about to handle a copy of the first letter.
+    /// The behavior is about to handle the first letter, of whose request a copy is left.
     #[inline]
     pub(crate) const fn begin(&mut self) {
         self.handling = true;
