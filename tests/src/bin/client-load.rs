@@ -100,7 +100,7 @@ async fn main() {
     report(&format!("ask, {active} active"), latencies);
 
     let livez = Arc::new(AtomicU64::new(0));
-    tasks.spawn(watch_livez(node.endpoint.clone(), livez.clone()));
+    let watching = tasks.spawn(watch_livez(node.endpoint.clone(), livez.clone()));
     let slow_sockets = node.subscribe(slow, Some(4096)).await;
     let good = node.subscribe(GOOD_LISTENERS, None).await;
     let heard: Vec<_> = good.into_iter().map(|socket| tokio::spawn(count_publications(socket))).collect();
@@ -121,6 +121,8 @@ async fn main() {
     );
     let (_, latencies) = measuring.await.expect("it does not panic");
     report("ask meanwhile", latencies);
+    // The node is about to end.
+    watching.abort();
     println!("/livez meanwhile   {:.2?} at most", Duration::from_micros(livez.load(Ordering::Relaxed)));
     println!("memory at the peak {} KiB", node.process.memory_kib().1);
     let request = json!({ "operation": "action", "key": "end" });
