@@ -201,7 +201,9 @@ impl Request {
     #[must_use]
     pub fn from_feed_after(mut self, origin: Origin, follows: Follows) -> Self {
         let extras = self.extras();
-        (extras.origin, extras.follows) = (Some(origin), Some(follows));
+        // No request follows a later place: peers say what they like.
+        let seq = follows.seq.min(Origin::SEQ_MAX - 1);
+        (extras.origin, extras.follows) = (Some(origin), Some(Follows { seq, ..follows }));
         self
     }
 

@@ -169,6 +169,24 @@ mod tests {
         assert_eq!(Marks::from(vec![(7, 5), (3, 9)]), marks);
     }
 
+    /// Goal: what a request follows is kept over the whole range, and nothing beyond it; nothing known is told from the first place.
+    #[test]
+    fn what_a_request_follows_is_bounded() {
+        use crate::prelude::{Payload, Request};
+        let request = || Request::action("x", Payload::EMPTY);
+        let origin = Origin::new(1, Origin::SEQ_MAX).unwrap();
+        assert_eq!(request().from_feed(origin).follows(), None);
+        let last = Origin::SEQ_MAX - 1;
+        for (seq, kept) in
+            [(0, 0), (1, 1), (1 << 40, 1 << 40), (last, last), (Origin::SEQ_MAX, last), (u64::MAX, last)]
+        {
+            for pass in [0, 1, 255] {
+                let request = request().from_feed_after(origin, Follows { seq, pass });
+                assert_eq!(request.follows(), Some(Follows { seq: kept, pass }));
+            }
+        }
+    }
+
     /// Goal: whatever is lost, doubled, late or delivered again, an agent handles each request once and in order, and none past a gap.
     /// Method: a seeded mess of deliveries of one sequence, in which state and marks are lost now and then.
     #[test]
