@@ -17,7 +17,7 @@
 //! | `place.rs` | keys to buckets to runtimes; pure |
 //! | `pin.rs` | the kernel's affinity calls |
 //! | `runtime.rs` | one runtime |
-//! | `spawn.rs` | starting an actor on it |
+//! | `requeue.rs` | letting the other tasks of a thread have their turn |
 //! | `stats.rs` | what is seen of them |
 //! | `actor.rs` | the actor that looks at them every second |
 
@@ -30,6 +30,7 @@ pub(crate) mod fixture;
 mod layout;
 mod pin;
 pub(crate) mod place;
+mod requeue;
 mod runtime;
 mod stats;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use config::{Policy, SchedulersConfig};
 pub use cpu_list::{CPU_MAX, CpuList, MalformedCpuList};
 pub use layout::{Layout, RuntimeLayout};
 pub use pin::allowed;
+pub use requeue::requeue;
 pub use stats::{RuntimeOverview, SchedulersOverview, WorkerOverview};
 pub use topology::{CpuTopology, NumaNode};
 

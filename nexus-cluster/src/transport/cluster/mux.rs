@@ -12,15 +12,14 @@
 //! window is ever between a line and the gateway.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::FutureExt;
+use nexus_actors::scheduler::requeue;
 use ractor::ActorRef;
 use ractor_cluster::{BoxRead, BoxWrite};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
@@ -364,20 +363,6 @@ impl Writer<'_> {
         self.conn.sent_bytes.fetch_add(length as u64, Ordering::Relaxed);
         Ok(())
     }
-}
-
-/// Goes to the back of the run queue. What woke the writer is often the first of many tasks that are runnable; tokio would run the writer
-/// right after it, for one message.
-async fn requeue() {
-    let mut requeued = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut requeued, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// What the line gives must fit; else the peer would end the connection.
