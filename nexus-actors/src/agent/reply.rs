@@ -311,8 +311,12 @@ impl Answer {
 pub(crate) struct Fate {
     /// Whether the host is handling a message that somebody asked. Every access that matters is ordered by the lock.
     handling: AtomicBool,
-    orphans: Mutex<Vec<Answer>>,
+    /// Boxed: hardly ever there, and there is a fate for every live agent.
+    orphans: Mutex<Option<Box<Orphans>>>,
 }
+
+#[derive(Debug, Default)]
+struct Orphans(Vec<Answer>);
 
 impl Fate {
     /// The host starts handling a message that somebody asked.
@@ -324,8 +328,8 @@ impl Fate {
     pub(crate) fn end(&self, error: AgentError) {
         // Cleared before the lock is taken: whoever takes it later sees that nobody will settle his answer.
         self.handling.store(false, Ordering::Relaxed);
-        let orphans = std::mem::take(&mut *self.orphans.lock());
-        for answer in orphans {
+        let Some(orphans) = self.orphans.lock().take() else { return };
+        for answer in orphans.0 {
             answer.send(Err(error.clone()));
         }
     }
@@ -333,7 +337,7 @@ impl Fate {
     fn orphan(&self, answer: Answer) {
         let mut orphans = self.orphans.lock();
         if self.handling.load(Ordering::Relaxed) {
-            orphans.push(answer);
+            orphans.get_or_insert_default().0.push(answer);
         } else {
             drop(orphans);
             answer.send(Err(AgentError::NoReply));
@@ -365,6 +369,12 @@ mod tests {
         let (kept_for_later, mut receiver) = asked(&fate);
         drop(kept_for_later);
         assert_eq!(receiver.try_recv(), Ok(Err(AgentError::NoReply)));
+    }
+
+    /// Goal: a fate with its reference counts fits an allocator's class of 48 bytes.
+    #[test]
+    fn fates_are_small() {
+        assert!(size_of::<Fate>() + 2 * size_of::<usize>() <= 48, "{} bytes", size_of::<Fate>());
     }
 
     /// Goal: "no value" becomes the query's default, other errors do not.
