@@ -106,6 +106,8 @@ pub(super) struct Turn<'a, S> {
     seat: &'a Seat,
     inner: &'a mut S,
     handled: &'a mut u32,
+    /// Whether somebody waited for the answer to the last letter.
+    asked: bool,
     persisted: Option<&'a Persisted>,
 }
 
@@ -113,7 +115,7 @@ impl<S> AgentState<S> {
     /// What it takes to handle letters, how to wait for more, and room for them.
     pub(super) fn turn(&mut self) -> (Turn<'_, S>, &mut Pace, &mut Letters) {
         let Self { inner, seat, handled, persisted, pace, spare, .. } = self;
-        (Turn { seat, inner, handled, persisted: persisted.as_deref() }, pace, spare)
+        (Turn { seat, inner, handled, asked: false, persisted: persisted.as_deref() }, pace, spare)
     }
 
     /// How long it is idle before it hibernates, if it does.
@@ -347,7 +349,7 @@ where
                 }
                 continue;
             }
-            let rests = match pace.wait() {
+            let rests = match pace.wait(turn.asked) {
                 Wait::Look => {
                     requeue().await;
                     false
@@ -504,6 +506,7 @@ where
             return Ok(true);
         }
         let asked = answer.is_asked();
+        turn.asked = asked;
         let reply = if asked {
             turn.seat.fate.begin();
             let default = (request.operation == Operation::Query && !request.payload.is_empty())

@@ -6,7 +6,9 @@
 //! - it *looks* again when the other runnable tasks of its thread have had theirs. A sender that keeps sending then finds it scheduled and
 //!   pays for a push only, and a thread that has nothing to do can take the agent over. What looks have found decides how long that goes on;
 //! - it *lingers*: the next push wakes its task, and nothing goes by way of ractor. The time since it last rested decides, and a turn in
-//!   which it lingers ends after [`LINGER`]: so long do stop and control messages wait, at most.
+//!   which it lingers ends after [`LINGER`]: so long do stop and control messages wait, at most. Where looks find letters it lingers after
+//!   one that somebody asked: the answer wakes the asker, whose next ask wakes this task, and neither goes to the back of a run queue,
+//!   from where another thread would fetch it.
 //!
 //! Otherwise it rests.
 
@@ -77,9 +79,10 @@ impl Pace {
         }
     }
 
-    /// There is none: what to do.
-    pub(super) fn wait(&mut self) -> Wait {
-        if std::mem::take(&mut self.letters) >= MANY {
+    /// There is none: what to do. `asked` says whether somebody waited for the answer to the last one.
+    pub(super) fn wait(&mut self, asked: bool) -> Wait {
+        let letters = std::mem::take(&mut self.letters);
+        if letters >= MANY {
             self.worth = self.worth.max(WORTH_MAX / 2);
         }
         let looked = self.waiting == Some(Wait::Look);
@@ -88,8 +91,12 @@ impl Pace {
         } else {
             self.waits = self.waits.wrapping_add(1);
         }
-        let tries = !looked && (self.worth > 0 || self.waits.is_multiple_of(PROBE_EVERY));
-        let wait = if tries || self.worth > WORTH_MAX / 2 {
+        let probes = self.waits.is_multiple_of(PROBE_EVERY);
+        let tries = !looked && (self.worth > 0 || probes);
+        let looks_pay = self.worth > WORTH_MAX / 2;
+        let wait = if looks_pay && asked && letters == 1 && !probes {
+            Wait::Linger
+        } else if tries || looks_pay {
             Wait::Look
         } else if self.lingers {
             Wait::Linger
@@ -120,7 +127,7 @@ mod tests {
 
     /// Waits and finds a letter, in whatever way.
     fn fruitful(pace: &mut Pace) -> Wait {
-        let wait = pace.wait();
+        let wait = pace.wait(false);
         pace.found();
         wait
     }
@@ -128,7 +135,7 @@ mod tests {
     /// Waits without a letter until it lingers or rests; how often it looked first.
     fn fruitless(pace: &mut Pace) -> (usize, Wait) {
         for looks in 0.. {
-            match pace.wait() {
+            match pace.wait(false) {
                 Wait::Look => {}
                 wait => return (looks, wait),
             }
@@ -182,7 +189,32 @@ mod tests {
         for _ in 0..MANY {
             pace.found();
         }
-        assert_eq!(pace.wait(), Wait::Look);
+        assert_eq!(pace.wait(false), Wait::Look);
+    }
+
+    /// Goal: where looks find letters, one that was asked is followed by a wait in which the next ask wakes the task; one wait in 16 is a
+    /// look all the same, and so is one after letters that nobody asked, or after several.
+    #[test]
+    fn lingers_for_the_next_ask_where_looks_pay() {
+        let mut pace = Pace::new();
+        pace.begin(Millis::ZERO);
+        while pace.worth < WORTH_MAX {
+            assert_eq!(fruitful(&mut pace), Wait::Look);
+        }
+        let waits: Vec<_> = (0..PROBE_EVERY)
+            .map(|_| {
+                let wait = pace.wait(true);
+                pace.found();
+                wait
+            })
+            .collect();
+        assert_eq!(waits.iter().filter(|wait| **wait == Wait::Look).count(), 1, "{waits:?}");
+        assert!(waits.iter().all(|wait| *wait != Wait::Rest), "{waits:?}");
+        while pace.waits % PROBE_EVERY != 1 {
+            assert_eq!(fruitful(&mut pace), Wait::Look, "nobody asked");
+        }
+        pace.found();
+        assert_eq!(pace.wait(true), Wait::Look, "there were two");
     }
 
     /// Goal: whoever is woken soon after it rested lingers, turn after turn, until one goes by without a letter.
@@ -193,15 +225,15 @@ mod tests {
         while fruitless(&mut pace) != (0, Wait::Rest) {}
         pace.rest(Millis::ZERO);
         pace.begin(Millis::new(4));
-        assert_eq!(pace.wait(), Wait::Linger);
+        assert_eq!(pace.wait(false), Wait::Linger);
         pace.found();
-        assert_eq!(pace.wait(), Wait::Linger);
+        assert_eq!(pace.wait(false), Wait::Linger);
         assert!(pace.over(true), "it had letters");
         pace.begin(Millis::new(9));
-        assert_eq!(pace.wait(), Wait::Linger);
+        assert_eq!(pace.wait(false), Wait::Linger);
         assert!(!pace.over(false));
         pace.rest(Millis::new(14));
         pace.begin(Millis::new(19));
-        assert_eq!(pace.wait(), Wait::Rest, "5 ms later");
+        assert_eq!(pace.wait(false), Wait::Rest, "5 ms later");
     }
 }
