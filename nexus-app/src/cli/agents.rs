@@ -11,6 +11,9 @@ use super::output::{Cell, Column, Table, Tone, count, duration, number, text};
 use super::{Context, Outcome};
 
 /// List agents with their counters
+///
+/// RESTARTS counts starts after the first: an agent that slept and woke, or came back from the store, has one more. The other counters begin
+/// anew when it wakes; `nexus inspect AGENT` shows how it ended.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -147,7 +150,8 @@ pub(crate) fn run(args: &AgentsArgs, context: &mut Context<'_>) -> Outcome {
     }
     let dormant = number(&answer, "dormant");
     if dormant > 0 {
-        let shown = format!("{} more are dormant: a message wakes them", count(dormant));
+        let more = if args.status == Some(AgentStatusName::Dormant) { "" } else { "more " };
+        let shown = format!("{} {more}are dormant: a message wakes them", count(dormant));
         let shown = context.out.tone(Tone::Dim, &shown);
         context.out.line(&shown)?;
     }

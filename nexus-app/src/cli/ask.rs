@@ -26,13 +26,15 @@ const STDIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 Examples:
   nexus ask carrier/UA summary                        Query a key
   nexus ask group:desks status                        Query one of a group
-  nexus ask kv/settings limit --default 10            Query, with a default
   nexus ask kv/settings limit --update 25             Set a key
-  nexus ask kv/settings add --action key=limit by=3   Do something, with arguments
-  nexus ask kv/settings put --action --json '{\"tags\": [\"a\", \"b\"]}'
-  generate | nexus ask kv/settings put --action --json -
+  nexus ask kv/settings other --default 10            Query, with a default
+  nexus ask kv/settings increment --action key=limit by=3
+                                                      Do something, with arguments
+  nexus ask kv/settings append --action --json '{\"key\": \"tags\", \"value\": [1, 2]}'
+  generate | nexus ask kv/settings append --action --json -
 
-A VALUE that reads as JSON is sent as such (25, true, [1,2]), everything else as text (WN).
+A query does not bring an agent to life: until an update, an action or a message has, its name is
+unknown. A VALUE that reads as JSON is sent as such (25, true, [1,2]), everything else as text (WN).
 Write '\"25\"' to send digits as text.")]
 pub(crate) struct AskArgs {
     /// The agent's name, such as carrier/UA, or group:NAME for one of a group

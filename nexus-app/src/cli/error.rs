@@ -224,7 +224,8 @@ fn remedy_of(problem: &Value) -> Option<String> {
     let remedy = match problem["code"].as_str() {
         Some("not_found") => "give `--default VALUE` to get an answer where there is no value",
         Some("unknown_agent") => "`nexus agents` lists the agents there are",
-        Some("stopped") => "`nexus restart AGENT` starts it again",
+        Some("stopped") => "`nexus restart AGENT` starts it again; one that is dormant is woken by a message",
+        Some("dormant") => "a message wakes it, such as `nexus ask AGENT KEY`",
         Some("crashed") => "the request is among `nexus dead-letters`; `nexus inspect AGENT` shows the exits",
         _ => return problem["remedy"].as_str().map(super::output::clean),
     };

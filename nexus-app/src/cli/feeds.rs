@@ -10,8 +10,10 @@ use super::{Context, Outcome, agents::alarming};
 
 /// List feeds with their progress
 ///
-/// READ is how much of the source has been read, ahead of what is due; REQUESTS is how many agents have handled. Where several nodes of one cluster run on this machine,
-/// any of them answers.
+/// READ is how much of the source has been read, ahead of what is due; REQUESTS is how many agents have handled. LATE came out of order by
+/// more than the feed's `reorder`. RESUMES is how often the feed's actor was started again in this process; REPLAYS how often it went back because
+/// part of it was lost in the cluster; KEPT the requests its place in the store stands for. Where several nodes of one cluster run on this
+/// machine, any of them answers.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  nexus feeds\n  nexus feeds -o json")]
 pub(crate) struct FeedsArgs {

@@ -18,8 +18,9 @@ use super::{Context, Outcome};
 #[command(after_help = "\
 Examples:
   nexus tell kv/settings limit --update 25            Set a key; the value is JSON, or else text
-  nexus tell kv/settings add --action key=limit by=3  Do something, with arguments
-  nexus tell kv/settings put --action --json '{\"tags\": [\"a\", \"b\"]}'")]
+  nexus tell kv/settings increment --action key=limit by=3
+                                                      Do something, with arguments
+  nexus tell kv/settings append --action --json '{\"key\": \"tags\", \"value\": [1, 2]}'")]
 pub(crate) struct TellArgs {
     /// The agent's name, such as carrier/UA, or group:NAME for one of a group
     agent: String,

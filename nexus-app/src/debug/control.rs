@@ -4,6 +4,7 @@ use std::future::Future;
 
 use axum::http::{StatusCode, header};
 use nexus_actors::AgentError;
+use nexus_actors::agent::AgentStatus;
 use nexus_actors::supervision::{ChildView, Found, SupervisorError, SupervisorRef};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -32,8 +33,10 @@ pub(crate) struct Place {
 /// The agent called `name`, wherever in the tree it is: each supervisor is asked for a child of that id.
 pub(crate) fn place_of_agent(state: &DebugState, name: &str) -> Result<Place, Problem> {
     let unknown = || AgentError::UnknownAgent { name: name.to_owned() };
-    if state.node().agent(name).is_none() {
-        return Err(unknown().into());
+    let Some(agent) = state.node().agent(name) else { return Err(unknown().into()) };
+    if agent.status == AgentStatus::Dormant {
+        let detail = format!("agent `{name}` is dormant: there is no actor to act on");
+        return Err(Problem::new(StatusCode::CONFLICT, "dormant", detail).remedy("a message wakes it"));
     }
     if let Some(Found::Child { supervisor: view, child }) = state.root()?.locate(name)
         && let Some(supervisor) = view.supervisor()

@@ -174,9 +174,13 @@ fn classify(error: &AgentError) -> (StatusCode, &'static str, Option<&'static st
         AgentError::Malformed { .. } => (StatusCode::BAD_REQUEST, "malformed", None),
         AgentError::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", None),
         AgentError::Unsupported { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unsupported", None),
-        AgentError::Stopped { .. } => {
-            (StatusCode::CONFLICT, "stopped", Some("POST /debug/agents/{id}/restart starts it again"))
-        }
+        AgentError::Stopped { .. } => (
+            StatusCode::CONFLICT,
+            "stopped",
+            Some(
+                "POST /debug/agents/{id}/restart starts it again; one that is dormant is woken by a message",
+            ),
+        ),
         AgentError::Overloaded { .. } => {
             (StatusCode::TOO_MANY_REQUESTS, "overloaded", Some("slow down and try again"))
         }

@@ -237,6 +237,8 @@ fn the_last_snapshot_comes_back() {
         assert_eq!(endpoint.json("/debug/store")["restored"]["dormant"], 1, "{persist}");
         let asleep = endpoint.json("/debug/agents?status=dormant");
         assert_eq!(asleep["agents"][0]["name"], "box/a", "{asleep}");
+        let restarted = endpoint.post("/debug/agents/box/a/restart");
+        assert_eq!((restarted.status, &restarted.json()["code"]), (409, &json!("dormant")), "{persist}");
         assert_eq!(boxes::get(&endpoint, "box/a", "count"), 99, "{persist}: after an ordered stop");
         kill(process);
     }

@@ -285,7 +285,7 @@ impl Reactive for KvState {
         self.check_room(key, value.bytes().len())?;
         let value: Value = decode(value)?;
         if value.is_null() {
-            return Err(invalid(format!("`{key}` cannot be nil: action `remove` takes a value away")));
+            return Err(invalid(format!("`{key}` cannot be nil or NaN: action `remove` takes a value away")));
         }
         self.args.keys.get(key).map_or(Ok(()), |rule| rule.check(key, &value))
     }

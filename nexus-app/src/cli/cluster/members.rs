@@ -12,7 +12,8 @@ use super::list;
 /// Show the cluster's nodes as one of them sees them
 ///
 /// `alive`; `suspect` while a node does not answer and may defend itself; `down`; `left` if it went on purpose. Agents are what each node
-/// told last, some seconds ago. VERSION is that of \[cluster\], or the release of Nexus where a node has none. Where several nodes of one cluster run on this machine, any of them answers.
+/// told last, some seconds ago. VERSION is that of the topology's cluster, or the release of Nexus where a node has none. Where several nodes
+/// of one cluster run on this machine, any of them answers.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:

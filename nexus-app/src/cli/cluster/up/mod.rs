@@ -42,9 +42,10 @@ const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Start several nodes of one topology as a cluster on this machine
 ///
-/// Each is a `nexus run` process: node 2 of `air.toml` is `air-2`. The first has the topology's ports, each further one has them plus
-/// ten (port 0 stays a free one), and its own folder in the store's. They share a cookie made for this run; [cluster] need not be in the
-/// file. Their output is shown with their names before it. Ctrl-C stops them in order, the last one first.
+/// Each is a `nexus run` process: node 2 of `air.toml` is `air-2`, or `NAME-2` where the file gives node.name = "NAME". The first has the
+/// topology's ports, each further one has them plus ten (port 0 stays a free one), and its own folder in the store's. They share a cookie
+/// made for this run; [cluster] need not be in the file. Their output is shown with their names before it. Ctrl-C stops them in order, the
+/// last one first.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
