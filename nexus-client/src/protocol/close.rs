@@ -89,7 +89,7 @@ impl CloseReason {
             Self::Slow => {
                 "what was sent was not read: see clients.queue_messages, queue_bytes and write_timeout"
             }
-            Self::RateLimited => "more messages than clients.rate, after being told so",
+            Self::RateLimited => "more messages or pings than clients.rate, again and again",
         }
     }
 }

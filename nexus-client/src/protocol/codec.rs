@@ -105,6 +105,13 @@ mod tests {
         }
     }
 
+    /// Goal: an extension type, which JSON has none of, is a list of its number and its bytes.
+    #[test]
+    fn extension_types_are_lists() {
+        let payload = decode::<Payload>(Encoding::MessagePack, &[0xd4, 5, 7]).unwrap();
+        assert_eq!(payload.bytes()[..], [0x92, 5, 0xc4, 1, 7]);
+    }
+
     /// Goal: nothing malformed is taken, and nothing costs the stack.
     #[test]
     fn malformed_messages_are_refused() {

@@ -1,4 +1,4 @@
-//! Values: any JSON, or any MessagePack without extension types.
+//! Values: any JSON, or any MessagePack. An extension type becomes a list of its number and its bytes.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;

@@ -225,6 +225,14 @@ async fn who_may_not_come_is_told() {
         (format!("GET /v2 HTTP/1.1\n{host}{upgrade}{token}\n"), 404, "unknown_route"),
         (format!("GET /v1 HTTP/1.1\n{host}{token}\n"), 426, "upgrade_required"),
         (format!("POST /v1 HTTP/1.1\n{host}{upgrade}{token}\n"), 426, "upgrade_required"),
+        (
+            format!(
+                "GET /v1 HTTP/1.1\n{host}{}{token}\n",
+                upgrade.replace("dGhlIHNhbXBsZSBub25jZQ==", "abc")
+            ),
+            400,
+            "bad_request",
+        ),
         ("GARBAGE\n\n".to_owned(), 400, "bad_request"),
         (format!("GET /v1 HTTP/1.1\nX: {}\n\n", "x".repeat(9000)), 400, "bad_request"),
     ];
