@@ -180,9 +180,9 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 /// Whether `key` is 16 bytes in base64.
-fn is_key(key: &str) -> bool {
-    let digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    key.strip_suffix("==").is_some_and(|digits| digits.len() == 22 && digits.bytes().all(digit))
+fn is_key(key: &[u8]) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(digit))
 }
 
 /// The answer that makes it a WebSocket.
@@ -192,8 +192,9 @@ fn accept(request: &Request<()>) -> Result<String, Refused> {
             format!("there is nothing at `{}`", request.uri().path().chars().take(100).collect::<String>());
         return Err(Refused { status: StatusCode::NOT_FOUND, code: "unknown_route", ..bad_request(detail) });
     }
-    if let Some(key) = text(request.headers(), header::SEC_WEBSOCKET_KEY).filter(|key| !is_key(key)) {
-        let shown = key.chars().take(100).collect::<String>();
+    if let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY).filter(|key| !is_key(key.as_bytes()))
+    {
+        let shown = String::from_utf8_lossy(key.as_bytes()).chars().take(100).collect::<String>();
         return Err(bad_request(format!(
             "sec-websocket-key is `{shown}`, and not 16 bytes in base64 (RFC 6455)"
         )));

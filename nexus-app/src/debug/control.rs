@@ -32,8 +32,9 @@ pub(crate) struct Place {
 
 /// The agent called `name`, wherever in the tree it is: each supervisor is asked for a child of that id.
 pub(crate) fn place_of_agent(state: &DebugState, name: &str) -> Result<Place, Problem> {
-    let unknown = || AgentError::UnknownAgent { name: name.to_owned() };
-    let Some(agent) = state.node().agent(name) else { return Err(unknown().into()) };
+    let Some(agent) = state.node().agent(name) else {
+        return Err(AgentError::UnknownAgent { name: name.to_owned() }.into());
+    };
     if agent.status == AgentStatus::Dormant {
         let detail = format!("agent `{name}` is dormant: there is no actor to act on");
         return Err(Problem::new(StatusCode::CONFLICT, "dormant", detail).remedy("a message wakes it"));

@@ -22,6 +22,7 @@ const ASKS: usize = 100_000;
 const TURN: usize = 1_000;
 const KEY: SmolStr = SmolStr::new_static("count");
 const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMED: &str = "p50, with a time-out of 5 s";
 
 fn measure(run: &Run<'_>) -> Result<Vec<Figure>, BenchError> {
     let receivers = Receivers::start(1)?;
@@ -34,7 +35,7 @@ fn measure(run: &Run<'_>) -> Result<Vec<Figure>, BenchError> {
     Ok(vec![
         samples.figure("p50", Unit::Nanoseconds, baselines).target(target),
         samples.figure("p99", Unit::Nanoseconds, baselines),
-        samples.figure("p50, with a time-out of 5 s", Unit::Nanoseconds, &["ractor"]).target(target),
+        samples.figure(TIMED, Unit::Nanoseconds, &["ractor"]).target(target),
     ])
 }
 
@@ -53,7 +54,7 @@ fn round(receivers: &Receivers, count: usize, samples: &mut Samples) -> Result<(
         samples.add(contestant, "p99", quantile(times, 0.99));
     }
     for (contestant, times) in [("nexus", &mut nexus_timed), ("ractor", &mut ractor_timed)] {
-        samples.add(contestant, "p50, with a time-out of 5 s", quantile(times, 0.5));
+        samples.add(contestant, TIMED, quantile(times, 0.5));
     }
     Ok(())
 }
